@@ -1,0 +1,13 @@
+-- Words of each user for search by part. The full-text table holds only the
+-- index; each entry starts with three characters made from the tenant, so that
+-- neither the time nor the cost of a search depends on other tenants' users.
+CREATE TABLE user_search (
+	entry     INTEGER PRIMARY KEY,
+	tenant_id TEXT NOT NULL,
+	user_id   TEXT NOT NULL,
+	UNIQUE (tenant_id, user_id)
+);
+
+CREATE VIRTUAL TABLE user_search_words USING fts5 (
+	words, content='', contentless_delete=1, detail=none, columnsize=0, tokenize='trigram case_sensitive 1'
+)

@@ -1,0 +1,171 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// openPostgres makes the pool. The address may set pool_max_conns and the other
+// options of pgxpool.
+func openPostgres(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// The driver's error repeats the address, password included.
+		return nil, errors.New("the PostgreSQL address can not be read")
+	}
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "cardea"
+	}
+	// Just-in-time compilation helps long queries; all of ours are short.
+	cfg.ConnConfig.RuntimeParams["jit"] = "off"
+	cfg.MaxConns = max(cfg.MaxConns, 16)
+	cfg.MaxConnIdleTime = 5 * time.Minute
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return pool, nil
+}
+
+// postgresTx is one transaction on one connection. BEGIN is not sent before the
+// first statement, and then together with it.
+type postgresTx struct {
+	conn  *pgxpool.Conn
+	begun bool
+}
+
+func (db *DB) runPostgres(ctx context.Context, tx *Tx, fn func(tx *Tx) error) error {
+	conn, err := db.pg.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer conn.Release() // closes the connection if a transaction is still open on it
+	tx.pg = &postgresTx{conn: conn}
+	if err := fn(tx); err != nil {
+		return errors.Join(err, tx.pg.rollback(ctx))
+	}
+	if err := tx.pg.commit(ctx, tx.later); err != nil {
+		return errors.Join(fmt.Errorf("commit: %w", err), tx.pg.rollback(ctx))
+	}
+	return nil
+}
+
+// send starts a batch with stmt, behind BEGIN if that is still due.
+func (t *postgresTx) send(ctx context.Context, stmt string, args []any) (pgx.BatchResults, error) {
+	batch := &pgx.Batch{}
+	batch.Queue("BEGIN")
+	batch.Queue(stmt, args...)
+	t.begun = true
+	results := t.conn.SendBatch(ctx, batch)
+	if _, err := results.Exec(); err != nil {
+		return nil, errors.Join(err, results.Close())
+	}
+	return results, nil
+}
+
+func (t *postgresTx) exec(ctx context.Context, stmt string, args []any) (int64, error) {
+	if t.begun {
+		tag, err := t.conn.Exec(ctx, stmt, args...)
+		return tag.RowsAffected(), err
+	}
+	results, err := t.send(ctx, stmt, args)
+	if err != nil {
+		return 0, err
+	}
+	tag, err := results.Exec()
+	if err != nil {
+		results.Close() // says the same again
+		return 0, err
+	}
+	return tag.RowsAffected(), results.Close()
+}
+
+func (t *postgresTx) query(ctx context.Context, stmt string, args []any) (*Rows, error) {
+	if t.begun {
+		rows, err := t.conn.Query(ctx, stmt, args...)
+		return &Rows{pg: rows}, err
+	}
+	results, err := t.send(ctx, stmt, args)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := results.Query()
+	if err != nil {
+		results.Close() // says the same again
+		return nil, err
+	}
+	return &Rows{pg: rows, batch: results}, nil
+}
+
+// commit sends what was put off and the COMMIT in one round trip.
+func (t *postgresTx) commit(ctx context.Context, later []statement) error {
+	if !t.begun && len(later) == 0 {
+		return nil
+	}
+	batch := &pgx.Batch{}
+	if !t.begun {
+		batch.Queue("BEGIN")
+	}
+	for _, st := range later {
+		batch.Queue(st.text, st.args...)
+	}
+	batch.Queue("COMMIT")
+	t.begun = true
+	results := t.conn.SendBatch(ctx, batch)
+	defer results.Close()
+	var tag pgconn.CommandTag
+	for range batch.Len() {
+		var err error
+		if tag, err = results.Exec(); err != nil {
+			return err
+		}
+	}
+	if err := results.Close(); err != nil {
+		return err
+	}
+	if tag.String() != "COMMIT" { // PostgreSQL answers ROLLBACK to the COMMIT of a failed transaction
+		return errors.New("the transaction had failed before")
+	}
+	t.begun = false
+	return nil
+}
+
+func (t *postgresTx) rollback(ctx context.Context) error {
+	if !t.begun || t.conn.Conn().IsClosed() {
+		return nil
+	}
+	// Runs even for a caller who has gone; if it fails, releasing the connection
+	// closes it, which rolls back too.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if _, err := t.conn.Exec(ctx, "ROLLBACK"); err != nil {
+		return errors.Join(err, t.conn.Conn().Close(ctx))
+	}
+	return nil
+}
+
+// Copy adds rows to a table by the fastest way the engine has: COPY on
+// PostgreSQL, a prepared INSERT on SQLite. A broken rule fails the transaction.
+func (tx *Tx) Copy(ctx context.Context, table string, columns []string, rows [][]any) error {
+	if tx.pg == nil {
+		return tx.lite.insertAll(ctx, table, columns, rows)
+	}
+	if !tx.pg.begun {
+		if _, err := tx.pg.conn.Exec(ctx, "BEGIN"); err != nil {
+			return err
+		}
+		tx.pg.begun = true
+	}
+	_, err := tx.pg.conn.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+	return err
+}

@@ -1,0 +1,186 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	sqlitedriver "modernc.org/sqlite"
+
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// ErrNoRows is returned by Row.Scan when the statement gave no row.
+var ErrNoRows = sql.ErrNoRows
+
+// A Tx is a write transaction. It belongs to one goroutine.
+type Tx struct {
+	// Now is the one moment of everything in the transaction, in milliseconds.
+	Now time.Time
+
+	db    *DB
+	pg    *postgresTx
+	lite  *sqlite
+	later []statement
+	after []func()
+}
+
+type statement struct {
+	text string
+	args []any
+}
+
+// NewID returns a new id that sorts with Now.
+func (tx *Tx) NewID() string { return secret.ID(tx.Now) }
+
+// Millis is Now as the database keeps it.
+func (tx *Tx) Millis() int64 { return tx.Now.UnixMilli() }
+
+// Engine says which engine this is.
+func (tx *Tx) Engine() string { return tx.db.Engine() }
+
+// OnCommit runs f once the transaction has been committed.
+func (tx *Tx) OnCommit(f func()) { tx.after = append(tx.after, f) }
+
+// Exec runs a statement and returns how many rows it touched.
+func (tx *Tx) Exec(ctx context.Context, stmt string, args ...any) (int64, error) {
+	if tx.pg != nil {
+		return tx.pg.exec(ctx, stmt, args)
+	}
+	return tx.lite.exec(ctx, stmt, args)
+}
+
+// Later puts a statement off to the end of the transaction, where it travels
+// with the COMMIT. Use it for rows that nothing in the transaction reads and no
+// decision hangs on; if it fails the transaction is rolled back.
+func (tx *Tx) Later(stmt string, args ...any) {
+	tx.later = append(tx.later, statement{stmt, args})
+}
+
+// Query runs a statement that returns rows inside the transaction. Close the
+// rows before the next statement.
+func (tx *Tx) Query(ctx context.Context, stmt string, args ...any) (*Rows, error) {
+	if tx.pg != nil {
+		return tx.pg.query(ctx, stmt, args)
+	}
+	rows, err := tx.lite.txQuery(ctx, stmt, args)
+	return &Rows{lite: rows}, err
+}
+
+// QueryRow runs a statement that returns one row inside the transaction.
+func (tx *Tx) QueryRow(ctx context.Context, stmt string, args ...any) *Row {
+	rows, err := tx.Query(ctx, stmt, args...)
+	return &Row{rows: rows, err: err}
+}
+
+// Rows is the answer of a query, read row by row.
+type Rows struct {
+	pg    pgx.Rows
+	batch pgx.BatchResults // closed with the rows, when they came with a BEGIN
+	lite  *sql.Rows
+}
+
+// Next moves to the next row; false at the end or on an error, see Err.
+func (r *Rows) Next() bool {
+	if r.pg != nil {
+		return r.pg.Next()
+	}
+	return r.lite.Next()
+}
+
+// Scan reads the current row into dest.
+func (r *Rows) Scan(dest ...any) error {
+	if r.pg != nil {
+		return r.pg.Scan(dest...)
+	}
+	return r.lite.Scan(dest...)
+}
+
+// Err returns the error that ended Next early, if any.
+func (r *Rows) Err() error {
+	if r.pg != nil {
+		return r.pg.Err()
+	}
+	return r.lite.Err()
+}
+
+// Close ends the query. It may be called more than once.
+func (r *Rows) Close() error {
+	if r.pg != nil {
+		r.pg.Close()
+		if r.batch != nil {
+			return r.batch.Close()
+		}
+		return nil
+	}
+	return r.lite.Close()
+}
+
+// Row is the answer of QueryRow.
+type Row struct {
+	pg   pgx.Row
+	lite *sql.Row
+	rows *Rows
+	err  error
+}
+
+// Scan reads the row into dest; ErrNoRows if there is none.
+func (r *Row) Scan(dest ...any) error {
+	switch {
+	case r.err != nil:
+		return r.err
+	case r.pg != nil:
+		return r.pg.Scan(dest...)
+	case r.lite != nil:
+		return r.lite.Scan(dest...)
+	}
+	defer r.rows.Close()
+	if !r.rows.Next() {
+		return errors.Join(r.rows.Err(), noRowsUnless(r.rows.Err()))
+	}
+	if err := r.rows.Scan(dest...); err != nil {
+		return err
+	}
+	return r.rows.Close()
+}
+
+func noRowsUnless(err error) error {
+	if err == nil {
+		return ErrNoRows
+	}
+	return nil
+}
+
+// IsDuplicate reports whether err says that a UNIQUE rule was broken.
+func IsDuplicate(err error) bool {
+	const primaryKey, unique = 1555, 2067 // SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == "23505"
+	}
+	if e, ok := errors.AsType[*sqlitedriver.Error](err); ok {
+		return e.Code() == unique || e.Code() == primaryKey
+	}
+	return false
+}
+
+// IsMissingParent reports whether err says that a referenced row does not exist.
+func IsMissingParent(err error) bool {
+	const foreignKey = 787 // SQLITE_CONSTRAINT_FOREIGNKEY
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == "23503"
+	}
+	if e, ok := errors.AsType[*sqlitedriver.Error](err); ok {
+		return e.Code() == foreignKey
+	}
+	return false
+}
+
+// isRetryable reports whether PostgreSQL gave the transaction up although the
+// same transaction may succeed when run again.
+func isRetryable(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "40001" || e.Code == "40P01")
+}

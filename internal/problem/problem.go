@@ -1,0 +1,107 @@
+// Package problem defines the one error type that may be shown to a caller.
+//
+// A Problem says what class of failure happened (Kind), which failure it was
+// (Code, stable, part of the API) and what to tell a person (Message). Any
+// other error is an internal fault: fronts log it and answer "internal_error"
+// without a word of what went wrong. An attacker would try to make a front
+// print a cause (a statement, a file name, whether an account exists), so the
+// cause has no exported accessor but Error, which only the log calls.
+package problem
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind is the class of a failure. Each front maps every Kind once, to its own
+// dialect: an HTTP status, an OAuth error code, a SCIM status, an HTML page.
+type Kind int
+
+// The kinds of problem.
+const (
+	Internal        Kind = iota // a fault of ours; never declared, only the answer to an unknown error
+	Invalid                     // the request is malformed or breaks a rule
+	Unauthenticated             // we do not know who is asking
+	Forbidden                   // we know, and they may not
+	NotFound                    // no such thing, or none the caller may know of
+	NoMethod                    // the address exists, but not for this method
+	Conflict                    // it clashes with something that exists
+	TooLarge                    // the request is over a size limit
+	Misdirected                 // the host names no tenant of this installation
+	TooMany                     // a limit on attempts was reached
+	Unsupported                 // a documented call that this product does not offer
+	Unavailable                 // overloaded or not ready: try again later
+)
+
+// A Problem is an error safe to show to the caller.
+type Problem struct {
+	Kind    Kind
+	Code    string // snake_case, stable
+	Message string // one sentence or two for a person; never names a secret
+	Fields  []Field
+	// RetryAfter is how long the caller should wait, zero if that is not known.
+	RetryAfter time.Duration
+	cause      error
+}
+
+// A Field says what is wrong with one part of the request.
+type Field struct {
+	Name    string `json:"field"`
+	Message string `json:"message"`
+}
+
+// New declares a problem, usually as a package variable.
+func New(k Kind, code, message string) *Problem {
+	return &Problem{Kind: k, Code: code, Message: message}
+}
+
+// Because returns a copy of p that remembers why it happened. The cause is for
+// the log; no front ever prints it.
+func (p *Problem) Because(format string, args ...any) *Problem {
+	q := *p
+	q.cause = fmt.Errorf(format, args...)
+	return &q
+}
+
+// Saying returns a copy of p with a message that fits this case better. It must
+// not repeat what the caller sent, unless that can not be a secret.
+func (p *Problem) Saying(format string, args ...any) *Problem {
+	q := *p
+	q.Message = fmt.Sprintf(format, args...)
+	return &q
+}
+
+// In returns a copy of p that blames the named field of the request.
+func (p *Problem) In(field string) *Problem {
+	q := *p
+	q.Fields = append(q.Fields[:len(q.Fields):len(q.Fields)], Field{field, p.Message})
+	return &q
+}
+
+// After returns a copy of p that asks the caller to wait for d.
+func (p *Problem) After(d time.Duration) *Problem {
+	q := *p
+	q.RetryAfter = d
+	return &q
+}
+
+// Error is for the log: code and cause.
+func (p *Problem) Error() string {
+	if p.cause != nil {
+		return p.Code + ": " + p.cause.Error()
+	}
+	return p.Code
+}
+
+// Unwrap returns the cause.
+func (p *Problem) Unwrap() error { return p.cause }
+
+// Is matches by Code, so a problem still equals its declaration after Because.
+func (p *Problem) Is(target error) bool {
+	t, ok := target.(*Problem)
+	return ok && t.Code == p.Code
+}
+
+// From finds the Problem in err's chain, if any.
+func From(err error) (*Problem, bool) { return errors.AsType[*Problem](err) }
