@@ -56,6 +56,9 @@ type Actor struct {
 // Visitor is a person or program that has not yet proved who they are.
 func Visitor(tenant, ip string) Actor { return Actor{Tenant: tenant, Name: "visitor", IP: ip} }
 
+// IsVisitor reports whether nobody knows who a is.
+func (a Actor) IsVisitor() bool { return a.Name == "" || a.Name == "visitor" }
+
 // System is the server acting by itself, with every permission.
 func System(tenant string) Actor { return Actor{Tenant: tenant, Name: "system", may: All} }
 

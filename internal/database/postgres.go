@@ -54,48 +54,59 @@ func (db *DB) runPostgres(ctx context.Context, tx *Tx, fn func(tx *Tx) error) er
 	if err := fn(tx); err != nil {
 		return errors.Join(err, tx.pg.rollback(ctx))
 	}
-	if err := tx.pg.commit(ctx, tx.later); err != nil {
+	if err := tx.commitPostgres(ctx); err != nil {
 		return errors.Join(fmt.Errorf("commit: %w", err), tx.pg.rollback(ctx))
 	}
 	return nil
 }
 
-// send starts a batch with stmt, behind BEGIN if that is still due.
-func (t *postgresTx) send(ctx context.Context, stmt string, args []any) (pgx.BatchResults, error) {
+// send runs stmt behind what is still due: BEGIN, and the statements put off.
+// All of it is one round trip. The answer to stmt is next to be read.
+func (tx *Tx) send(ctx context.Context, stmt string, args []any) (pgx.BatchResults, error) {
 	batch := &pgx.Batch{}
-	batch.Queue("BEGIN")
+	if !tx.pg.begun {
+		batch.Queue("BEGIN")
+	}
+	for _, st := range tx.later {
+		batch.Queue(st.text, st.args...)
+	}
 	batch.Queue(stmt, args...)
-	t.begun = true
-	results := t.conn.SendBatch(ctx, batch)
-	if _, err := results.Exec(); err != nil {
-		return nil, errors.Join(err, results.Close())
+	tx.later, tx.pg.begun = nil, true
+	results := tx.pg.conn.SendBatch(ctx, batch)
+	for range batch.Len() - 1 {
+		if _, err := results.Exec(); err != nil {
+			results.Close() // says the same again
+			return nil, err
+		}
 	}
 	return results, nil
 }
 
-func (t *postgresTx) exec(ctx context.Context, stmt string, args []any) (int64, error) {
-	if t.begun {
-		tag, err := t.conn.Exec(ctx, stmt, args...)
-		return tag.RowsAffected(), err
+// direct reports whether nothing has to be sent before the next statement.
+func (tx *Tx) direct() bool { return tx.pg.begun && len(tx.later) == 0 }
+
+func (tx *Tx) execPostgres(ctx context.Context, stmt string, args []any) (pgconn.CommandTag, error) {
+	if tx.direct() {
+		return tx.pg.conn.Exec(ctx, stmt, args...)
 	}
-	results, err := t.send(ctx, stmt, args)
+	results, err := tx.send(ctx, stmt, args)
 	if err != nil {
-		return 0, err
+		return pgconn.CommandTag{}, err
 	}
 	tag, err := results.Exec()
 	if err != nil {
 		results.Close() // says the same again
-		return 0, err
+		return tag, err
 	}
-	return tag.RowsAffected(), results.Close()
+	return tag, results.Close()
 }
 
-func (t *postgresTx) query(ctx context.Context, stmt string, args []any) (*Rows, error) {
-	if t.begun {
-		rows, err := t.conn.Query(ctx, stmt, args...)
+func (tx *Tx) queryPostgres(ctx context.Context, stmt string, args []any) (*Rows, error) {
+	if tx.direct() {
+		rows, err := tx.pg.conn.Query(ctx, stmt, args...)
 		return &Rows{pg: rows}, err
 	}
-	results, err := t.send(ctx, stmt, args)
+	results, err := tx.send(ctx, stmt, args)
 	if err != nil {
 		return nil, err
 	}
@@ -108,35 +119,18 @@ func (t *postgresTx) query(ctx context.Context, stmt string, args []any) (*Rows,
 }
 
 // commit sends what was put off and the COMMIT in one round trip.
-func (t *postgresTx) commit(ctx context.Context, later []statement) error {
-	if !t.begun && len(later) == 0 {
+func (tx *Tx) commitPostgres(ctx context.Context) error {
+	if !tx.pg.begun && len(tx.later) == 0 {
 		return nil
 	}
-	batch := &pgx.Batch{}
-	if !t.begun {
-		batch.Queue("BEGIN")
-	}
-	for _, st := range later {
-		batch.Queue(st.text, st.args...)
-	}
-	batch.Queue("COMMIT")
-	t.begun = true
-	results := t.conn.SendBatch(ctx, batch)
-	defer results.Close()
-	var tag pgconn.CommandTag
-	for range batch.Len() {
-		var err error
-		if tag, err = results.Exec(); err != nil {
-			return err
-		}
-	}
-	if err := results.Close(); err != nil {
+	tag, err := tx.execPostgres(ctx, "COMMIT", nil)
+	if err != nil {
 		return err
 	}
 	if tag.String() != "COMMIT" { // PostgreSQL answers ROLLBACK to the COMMIT of a failed transaction
 		return errors.New("the transaction had failed before")
 	}
-	t.begun = false
+	tx.pg.begun = false
 	return nil
 }
 
@@ -160,11 +154,10 @@ func (tx *Tx) Copy(ctx context.Context, table string, columns []string, rows [][
 	if tx.pg == nil {
 		return tx.lite.insertAll(ctx, table, columns, rows)
 	}
-	if !tx.pg.begun {
-		if _, err := tx.pg.conn.Exec(ctx, "BEGIN"); err != nil {
+	if !tx.direct() { // COPY can not travel in a batch
+		if _, err := tx.execPostgres(ctx, "SELECT 1", nil); err != nil {
 			return err
 		}
-		tx.pg.begun = true
 	}
 	_, err := tx.pg.conn.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
 	return err

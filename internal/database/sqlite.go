@@ -120,10 +120,8 @@ func (s *sqlite) run(ctx context.Context, tx *Tx, fn func(tx *Tx) error) (err er
 	if err := fn(tx); err != nil {
 		return err
 	}
-	for _, st := range tx.later {
-		if _, err := s.exec(ctx, st.text, st.args); err != nil {
-			return err
-		}
+	if err := tx.flush(ctx); err != nil {
+		return err
 	}
 	if _, err := s.exec(ctx, "COMMIT", nil); err != nil {
 		return fmt.Errorf("commit: %w", err)

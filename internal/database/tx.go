@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,23 +49,43 @@ func (tx *Tx) OnCommit(f func()) { tx.after = append(tx.after, f) }
 // Exec runs a statement and returns how many rows it touched.
 func (tx *Tx) Exec(ctx context.Context, stmt string, args ...any) (int64, error) {
 	if tx.pg != nil {
-		return tx.pg.exec(ctx, stmt, args)
+		tag, err := tx.execPostgres(ctx, stmt, args)
+		return tag.RowsAffected(), err
+	}
+	if err := tx.flush(ctx); err != nil {
+		return 0, err
 	}
 	return tx.lite.exec(ctx, stmt, args)
 }
 
-// Later puts a statement off to the end of the transaction, where it travels
-// with the COMMIT. Use it for rows that nothing in the transaction reads and no
-// decision hangs on; if it fails the transaction is rolled back.
+// Later puts a statement off until the next statement or the COMMIT, with which
+// it travels in one round trip on PostgreSQL. Statements keep their order. Use it
+// for rows on whose writing no decision hangs; an error comes up with the
+// statement it travels with.
 func (tx *Tx) Later(stmt string, args ...any) {
 	tx.later = append(tx.later, statement{stmt, args})
+}
+
+// flush runs on SQLite what was put off.
+func (tx *Tx) flush(ctx context.Context) error {
+	due := tx.later
+	tx.later = nil
+	for _, st := range due {
+		if _, err := tx.lite.exec(ctx, st.text, st.args); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Query runs a statement that returns rows inside the transaction. Close the
 // rows before the next statement.
 func (tx *Tx) Query(ctx context.Context, stmt string, args ...any) (*Rows, error) {
 	if tx.pg != nil {
-		return tx.pg.query(ctx, stmt, args)
+		return tx.queryPostgres(ctx, stmt, args)
+	}
+	if err := tx.flush(ctx); err != nil {
+		return nil, err
 	}
 	rows, err := tx.lite.txQuery(ctx, stmt, args)
 	return &Rows{lite: rows}, err
@@ -183,4 +204,28 @@ func IsMissingParent(err error) bool {
 func isRetryable(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01")
+}
+
+// A Scanner is one row, of Row or Rows.
+type Scanner interface{ Scan(dest ...any) error }
+
+// Collect reads all rows of a query with scan and closes them. It takes the
+// query's error too, and wraps every error with doing.
+func Collect[T any](rows *Rows, err error, doing string, scan func(Scanner) (T, error)) ([]T, error) {
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", doing, err)
+		}
+		out = append(out, v)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	return out, nil
 }

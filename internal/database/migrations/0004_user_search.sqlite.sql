@@ -9,5 +9,9 @@ CREATE TABLE user_search (
 );
 
 CREATE VIRTUAL TABLE user_search_words USING fts5 (
-	words, content='', contentless_delete=1, detail=none, columnsize=0, tokenize='trigram case_sensitive 1'
-)
+	words, content='', contentless_delete=1, detail=none, tokenize='trigram case_sensitive 1'
+);
+
+CREATE TRIGGER user_search_deleted AFTER DELETE ON user_search BEGIN
+	DELETE FROM user_search_words WHERE rowid = old.entry;
+END

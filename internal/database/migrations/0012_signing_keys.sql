@@ -1,0 +1,14 @@
+CREATE TABLE signing_keys (
+	tenant_id   TEXT /*postgres COLLATE "C"*/ NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+	id          TEXT /*postgres COLLATE "C"*/ NOT NULL, -- kid
+	alg         TEXT /*postgres COLLATE "C"*/ NOT NULL, -- RS256, ES256 or EdDSA
+	generation  BIGINT NOT NULL,         -- 1, 2, … within tenant and alg
+	public_key  BYTEA NOT NULL,          -- PKIX
+	private_key BYTEA,                   -- PKCS #8, sealed; NULL once revoked
+	created_at  BIGINT NOT NULL,
+	active_at   BIGINT NOT NULL,         -- signs from then on, published before
+	expires_at  BIGINT,                  -- published until then; set with its successor
+	revoked_at  BIGINT,
+	PRIMARY KEY (tenant_id, id),
+	UNIQUE (tenant_id, alg, generation)  -- of those who make the same key one wins
+);

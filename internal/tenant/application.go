@@ -1,0 +1,236 @@
+package tenant
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// Problems of applications.
+var (
+	ErrClient              = problem.New(problem.Invalid, "invalid_client", "The client is invalid or missing.")
+	ErrApplicationNotFound = problem.New(problem.NotFound, "application_not_found", "There is no such application.")
+	ErrApplication         = problem.New(problem.Invalid, "invalid_application", "The application is not valid.")
+)
+
+// SecretOverlap is how long an application's old secret still works after it was
+// rotated, unless the caller says otherwise.
+const SecretOverlap = 24 * time.Hour
+
+// An Application is a program that signs users in or calls the API.
+type Application struct {
+	ID             string
+	TenantID       string
+	ClientID       string
+	Name           string
+	RedirectURIs   []string
+	AllowedOrigins []string
+	IsActive       bool
+	CreatedAt      time.Time
+	ModifiedAt     time.Time
+}
+
+// A Secret is one of an application's secrets, without the secret itself.
+type Secret struct {
+	ID        string
+	Hint      string // its last four characters
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero for the current one
+}
+
+// newClientID returns an id in the documented form: cli_, 20 characters, a dot,
+// 32 hex digits, a dot, 22 letters and digits.
+func newClientID() string {
+	const base32hex, hex, base62 = "0123456789abcdefghijklmnopqrstuv", "0123456789abcdef", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	return "cli_" + secret.Text(base32hex, 20) + "." + secret.Text(hex, 32) + "." + secret.Text(base62, 22)
+}
+
+// check normalises and judges what a caller may choose of an application.
+func (a *Application) check() error {
+	if a.Name = strings.TrimSpace(a.Name); a.Name == "" || len(a.Name) > 200 {
+		return ErrApplication.Saying("An application needs a name of at most 200 bytes.").In("name")
+	}
+	if len(a.RedirectURIs) > 100 || len(a.AllowedOrigins) > 100 {
+		return ErrApplication.Saying("An application has at most 100 redirect URIs and 100 allowed origins.")
+	}
+	for _, u := range a.RedirectURIs {
+		if !isRedirectURI(u) {
+			return ErrApplication.Saying("A redirect URI is an absolute https address without a fragment; http only for loopback, or a scheme of your own with a dot in it.").In("redirect_uris")
+		}
+	}
+	for i, o := range a.AllowedOrigins {
+		if a.AllowedOrigins[i] = strings.ToLower(strings.TrimSuffix(o, "/")); !isOrigin(a.AllowedOrigins[i]) {
+			return ErrApplication.Saying("An allowed origin looks like https://app.example.com: scheme, host and port only.").In("allowed_origins")
+		}
+	}
+	return nil
+}
+
+// isRedirectURI follows RFC 8252 for native applications and RFC 9700 section
+// 4.1.3 for the rest.
+func isRedirectURI(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || !u.IsAbs() || u.Fragment != "" || strings.ContainsAny(s, "#\\ \t\r\n") || u.User != nil {
+		return false
+	}
+	switch u.Scheme {
+	case "https":
+		return u.Host != ""
+	case "http":
+		return isLoopback(u.Hostname())
+	default: // a private-use scheme is a reversed domain name, RFC 8252 section 7.1
+		return strings.Contains(u.Scheme, ".")
+	}
+}
+
+func isOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" &&
+		u.Scheme+"://"+u.Host == s && u.User == nil && !strings.Contains(u.Host, "*")
+}
+
+func isLoopback(host string) bool { return host == "localhost" || host == "127.0.0.1" || host == "::1" }
+
+// CreateApplication makes an application and its first secret, which is returned
+// once and never again. The actor needs applications:write.
+func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by access.Actor, a Application) (Application, string, error) {
+	if err := by.Require(access.ApplicationsWrite); err != nil {
+		return Application{}, "", err
+	}
+	if err := a.check(); err != nil {
+		return Application{}, "", err
+	}
+	a.ID, a.TenantID, a.ClientID = tx.NewID(), by.Tenant, newClientID()
+	a.IsActive, a.CreatedAt, a.ModifiedAt = true, tx.Now, tx.Now
+	if err := insertApplication(ctx, tx, a); err != nil {
+		return Application{}, "", err
+	}
+	key, hash := secret.NewKey("cs_")
+	if err := insertSecret(ctx, tx, a.TenantID, a.ID, hash, key[len(key)-4:]); err != nil {
+		return Application{}, "", err
+	}
+	return a, key, audit.Append(tx, by, audit.Event{Action: "application.created", Target: "application", TargetID: a.ID, Detail: map[string]any{"name": a.Name}})
+}
+
+// SaveApplication replaces name, redirect URIs, allowed origins and activity of
+// an application. The actor needs applications:write.
+func (s *Service) SaveApplication(ctx context.Context, tx *database.Tx, by access.Actor, a Application) (Application, error) {
+	if err := by.Require(access.ApplicationsWrite); err != nil {
+		return Application{}, err
+	}
+	if err := a.check(); err != nil {
+		return Application{}, err
+	}
+	a, err := updateApplication(ctx, tx, by.Tenant, a)
+	if err != nil {
+		return Application{}, err
+	}
+	tx.OnCommit(s.forget)
+	return a, audit.Append(tx, by, audit.Event{Action: "application.updated", Target: "application", TargetID: a.ID})
+}
+
+// DeleteApplication removes an application. The actor needs applications:write.
+func (s *Service) DeleteApplication(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
+	if err := by.Require(access.ApplicationsWrite); err != nil {
+		return err
+	}
+	if err := deleteApplication(ctx, tx, by.Tenant, id); err != nil {
+		return err
+	}
+	tx.OnCommit(s.forget)
+	return audit.Append(tx, by, audit.Event{Action: "application.deleted", Target: "application", TargetID: id})
+}
+
+// RotateSecret gives an application a new secret. Those before it work until
+// overlap has passed, so that both are good while the new one is rolled out; an
+// overlap of zero ends them at once. The actor needs applications:write.
+func (s *Service) RotateSecret(ctx context.Context, tx *database.Tx, by access.Actor, application string, overlap time.Duration) (string, error) {
+	if err := by.Require(access.ApplicationsWrite); err != nil {
+		return "", err
+	}
+	if overlap < 0 || overlap > 90*24*time.Hour {
+		return "", ErrApplication.Saying("Old secrets may live on for 0 to 90 days.")
+	}
+	if _, err := findApplication(ctx, tx, by.Tenant, "id", application); err != nil {
+		return "", err
+	}
+	if err := expireSecrets(ctx, tx, by.Tenant, application, tx.Now.Add(overlap)); err != nil {
+		return "", err
+	}
+	key, hash := secret.NewKey("cs_")
+	if err := insertSecret(ctx, tx, by.Tenant, application, hash, key[len(key)-4:]); err != nil {
+		return "", err
+	}
+	return key, audit.Append(tx, by, audit.Event{Action: "application.secret_rotated", Target: "application", TargetID: application})
+}
+
+// CheckSecret reports whether key is one of the application's live secrets.
+func (s *Service) CheckSecret(ctx context.Context, db database.Reader, a Application, key string) (bool, error) {
+	if !secret.LooksLikeKey("cs_", key) {
+		return false, nil
+	}
+	hashes, err := liveSecrets(ctx, db, a.TenantID, a.ID, s.DB.Now())
+	if err != nil {
+		return false, err
+	}
+	given, ok := secret.Hash(key), false
+	for _, h := range hashes {
+		ok = secret.Equal(given, h) || ok
+	}
+	return ok, nil
+}
+
+// Secrets lists an application's secrets, newest first. The actor needs
+// applications:read.
+func (s *Service) Secrets(ctx context.Context, db database.Reader, by access.Actor, application string) ([]Secret, error) {
+	if err := by.Require(access.ApplicationsRead); err != nil {
+		return nil, err
+	}
+	return listSecrets(ctx, db, by.Tenant, application)
+}
+
+// Applications lists a tenant's applications by creation, at most 1,000. The
+// actor needs applications:read.
+func (s *Service) Applications(ctx context.Context, db database.Reader, by access.Actor) ([]Application, error) {
+	if err := by.Require(access.ApplicationsRead); err != nil {
+		return nil, err
+	}
+	return listApplications(ctx, db, by.Tenant)
+}
+
+// Application returns one application. The actor needs applications:read.
+func (s *Service) Application(ctx context.Context, db database.Reader, by access.Actor, id string) (Application, error) {
+	if err := by.Require(access.ApplicationsRead); err != nil {
+		return Application{}, err
+	}
+	return findApplication(ctx, db, by.Tenant, "id", id)
+}
+
+// ByClientID returns the active application of a client id, whatever its tenant,
+// at most a second old; ErrClient if there is none.
+func (s *Service) ByClientID(ctx context.Context, clientID string) (Application, error) {
+	if len(clientID) > 128 {
+		return Application{}, ErrClient
+	}
+	return s.clients.get(s.DB.Now(), clientID, func() (Application, error) {
+		tenant, err := findClient(ctx, s.DB, clientID)
+		if err != nil {
+			return Application{}, err
+		}
+		a, err := findApplication(ctx, s.DB, tenant, "client_id", clientID)
+		if err != nil {
+			return Application{}, err
+		}
+		if !a.IsActive {
+			return Application{}, ErrClient.Because("application %s is not active", a.ID)
+		}
+		return a, nil
+	})
+}

@@ -1,0 +1,216 @@
+package tenant
+
+import (
+	"context"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/web"
+)
+
+type applicationForm struct {
+	ID             string    `json:"id"`
+	AccountID      string    `json:"account_id"`
+	ClientID       string    `json:"client_id"`
+	ClientSecret   string    `json:"client_secret,omitempty"` // only when it was made
+	Name           string    `json:"name"`
+	RedirectURIs   []string  `json:"redirect_uris"`
+	AllowedOrigins []string  `json:"allowed_origins"`
+	IsActive       bool      `json:"is_active"`
+	CreatedAt      time.Time `json:"created_at"`
+	ModifiedAt     time.Time `json:"modified_at"`
+}
+
+func formOf(a Application, key string) applicationForm {
+	return applicationForm{
+		ID: a.ID, AccountID: a.TenantID, ClientID: a.ClientID, ClientSecret: key, Name: a.Name, RedirectURIs: orNone(a.RedirectURIs),
+		AllowedOrigins: orNone(a.AllowedOrigins), IsActive: a.IsActive, CreatedAt: a.CreatedAt, ModifiedAt: a.ModifiedAt,
+	}
+}
+
+func orNone(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+type none struct{}
+
+func (s *Service) getApplications(ctx context.Context, by access.Actor, _ none) ([]applicationForm, error) {
+	apps, err := s.Applications(ctx, s.DB, by)
+	out := make([]applicationForm, len(apps))
+	for i, a := range apps {
+		out[i] = formOf(a, "")
+	}
+	return out, err
+}
+
+type postApplicationRequest struct {
+	Name           string   `json:"name"`
+	RedirectURIs   []string `json:"redirect_uris"`
+	AllowedOrigins []string `json:"allowed_origins"`
+}
+
+func (s *Service) postApplication(ctx context.Context, by access.Actor, in postApplicationRequest) (out applicationForm, err error) {
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		a, key, err := s.CreateApplication(ctx, tx, by, Application{Name: in.Name, RedirectURIs: in.RedirectURIs, AllowedOrigins: in.AllowedOrigins})
+		out = formOf(a, key)
+		return err
+	})
+	return out, err
+}
+
+type byID struct {
+	ID string `path:"id"`
+}
+
+func (s *Service) getApplication(ctx context.Context, by access.Actor, in byID) (applicationForm, error) {
+	a, err := s.Application(ctx, s.DB, by, in.ID)
+	return formOf(a, ""), err
+}
+
+type putApplicationRequest struct {
+	ID             string    `path:"id"`
+	Name           *string   `json:"name"`
+	RedirectURIs   *[]string `json:"redirect_uris"`
+	AllowedOrigins *[]string `json:"allowed_origins"`
+	IsActive       *bool     `json:"is_active"`
+}
+
+func (s *Service) putApplication(ctx context.Context, by access.Actor, in putApplicationRequest) (out applicationForm, err error) {
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		a, err := s.Application(ctx, tx, by.With(append(by.Permissions(), access.ApplicationsRead)...), in.ID)
+		if err != nil {
+			return err
+		}
+		assign(&a.Name, in.Name)
+		assign(&a.RedirectURIs, in.RedirectURIs)
+		assign(&a.AllowedOrigins, in.AllowedOrigins)
+		assign(&a.IsActive, in.IsActive)
+		a, err = s.SaveApplication(ctx, tx, by, a)
+		out = formOf(a, "")
+		return err
+	})
+	return out, err
+}
+
+func assign[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+type deleted struct {
+	IsDeleted bool `json:"is_deleted"`
+}
+
+func (s *Service) deleteApplication(ctx context.Context, by access.Actor, in byID) (deleted, error) {
+	err := s.DB.Write(ctx, func(tx *database.Tx) error { return s.DeleteApplication(ctx, tx, by, in.ID) })
+	return deleted{err == nil}, err
+}
+
+type postSecretRequest struct {
+	ID      string `path:"id"`
+	Overlap *int64 `json:"overlap_seconds"`
+}
+
+type secretMade struct {
+	ClientSecret string    `json:"client_secret"`
+	OthersExpire time.Time `json:"others_expire_at"`
+}
+
+func (s *Service) postSecret(ctx context.Context, by access.Actor, in postSecretRequest) (out secretMade, err error) {
+	overlap := SecretOverlap
+	if in.Overlap != nil {
+		overlap = time.Duration(min(max(*in.Overlap, -1), 1e9)) * time.Second
+	}
+	err = s.DB.Write(ctx, func(tx *database.Tx) (err error) {
+		out.OthersExpire = tx.Now.Add(overlap)
+		out.ClientSecret, err = s.RotateSecret(ctx, tx, by, in.ID, overlap)
+		return err
+	})
+	return out, err
+}
+
+type secretForm struct {
+	ID        string     `json:"id"`
+	Hint      string     `json:"hint"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at"`
+}
+
+func (s *Service) getSecrets(ctx context.Context, by access.Actor, in byID) ([]secretForm, error) {
+	secrets, err := s.Secrets(ctx, s.DB, by, in.ID)
+	out := make([]secretForm, len(secrets))
+	for i, x := range secrets {
+		out[i] = secretForm{x.ID, x.Hint, x.CreatedAt, orAbsent(x.ExpiresAt)}
+	}
+	return out, err
+}
+
+func orAbsent(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+type keyForm struct {
+	ID         string              `json:"id"`
+	Key        string              `json:"key,omitempty"` // only when it was made
+	Name       string              `json:"name"`
+	Hint       string              `json:"hint"`
+	Scopes     []access.Permission `json:"scopes"`
+	CreatedBy  string              `json:"created_by"`
+	CreatedAt  time.Time           `json:"created_at"`
+	ExpiresAt  *time.Time          `json:"expires_at"`
+	RevokedAt  *time.Time          `json:"revoked_at"`
+	LastUsedAt *time.Time          `json:"last_used_at"`
+}
+
+func keyFormOf(k Key, key string) keyForm {
+	return keyForm{k.ID, key, k.Name, k.Hint, k.Scopes, k.CreatedBy, k.CreatedAt, orAbsent(k.ExpiresAt), orAbsent(k.RevokedAt), orAbsent(k.LastUsedAt)}
+}
+
+func (s *Service) getKeys(ctx context.Context, by access.Actor, _ none) ([]keyForm, error) {
+	keys, err := s.Keys(ctx, s.DB, by)
+	out := make([]keyForm, len(keys))
+	for i, k := range keys {
+		out[i] = keyFormOf(k, "")
+	}
+	return out, err
+}
+
+type postKeyRequest struct {
+	Name      string              `json:"name"`
+	Scopes    []access.Permission `json:"scopes"`
+	ExpiresAt *time.Time          `json:"expires_at"`
+}
+
+func (s *Service) postKey(ctx context.Context, by access.Actor, in postKeyRequest) (out keyForm, err error) {
+	if len(in.Scopes) == 0 {
+		return keyForm{}, web.ErrBody.Saying("scopes is required: what the key may do.").In("scopes")
+	}
+	for _, p := range in.Scopes {
+		if _, err := access.ParseScopes(string(p)); err != nil {
+			return keyForm{}, err
+		}
+	}
+	var expires time.Time
+	if in.ExpiresAt != nil {
+		expires = *in.ExpiresAt
+	}
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		k, key, err := s.CreateKey(ctx, tx, by, in.Name, in.Scopes, expires)
+		out = keyFormOf(k, key)
+		return err
+	})
+	return out, err
+}
+
+func (s *Service) deleteKey(ctx context.Context, by access.Actor, in byID) (deleted, error) {
+	err := s.DB.Write(ctx, func(tx *database.Tx) error { return s.RevokeKey(ctx, tx, by, in.ID) })
+	return deleted{err == nil}, err
+}

@@ -1,0 +1,104 @@
+package tenant
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// Problems of API keys.
+var (
+	ErrToken       = problem.New(problem.Unauthenticated, "invalid_access_token", "The API key or access token is not valid here: unknown, expired, revoked, or of another tenant.")
+	ErrKeyNotFound = problem.New(problem.NotFound, "resource_not_found", "There is no such API key.")
+)
+
+// A Key is an API key, without the secret itself.
+type Key struct {
+	ID         string
+	Name       string
+	Hint       string // its last four characters
+	Scopes     []access.Permission
+	CreatedBy  string
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero if it does not expire
+	RevokedAt  time.Time // zero while it works
+	LastUsedAt time.Time // to the nearest five minutes, zero if never
+}
+
+// CreateKey makes an API key with the given scopes, each of which the actor must
+// hold, and returns the key itself once. A zero expires means never. The actor
+// needs keys:write.
+func (s *Service) CreateKey(ctx context.Context, tx *database.Tx, by access.Actor, name string, scopes []access.Permission, expires time.Time) (Key, string, error) {
+	if err := by.Require(access.KeysWrite); err != nil {
+		return Key{}, "", err
+	}
+	for _, p := range scopes {
+		if err := by.Require(p); err != nil {
+			return Key{}, "", err // nobody grants what they do not hold
+		}
+	}
+	if name = strings.TrimSpace(name); name == "" || len(name) > 200 {
+		return Key{}, "", problem.New(problem.Invalid, "invalid_request_body", "A key needs a name of at most 200 bytes.").In("name")
+	}
+	key, hash := secret.NewKey("sk_")
+	k := Key{ID: tx.NewID(), Name: name, Hint: key[len(key)-4:], Scopes: scopes, CreatedBy: by.Name, CreatedAt: tx.Now, ExpiresAt: expires}
+	if err := insertKey(ctx, tx, by.Tenant, k, hash); err != nil {
+		return Key{}, "", err
+	}
+	return k, key, audit.Append(tx, by, audit.Event{Action: "api_key.created", Target: "api_key", TargetID: k.ID, Detail: map[string]any{"name": name, "scopes": scopes}})
+}
+
+// RevokeKey ends an API key: refused from the next request in this process, and
+// within a second in others. The actor needs keys:write.
+func (s *Service) RevokeKey(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
+	if err := by.Require(access.KeysWrite); err != nil {
+		return err
+	}
+	if err := revokeKey(ctx, tx, by.Tenant, id); err != nil {
+		return err
+	}
+	tx.OnCommit(s.forget)
+	return audit.Append(tx, by, audit.Event{Action: "api_key.revoked", Target: "api_key", TargetID: id})
+}
+
+// Keys lists a tenant's API keys by creation, at most 1,000. The actor needs
+// keys:write.
+func (s *Service) Keys(ctx context.Context, db database.Reader, by access.Actor) ([]Key, error) {
+	if err := by.Require(access.KeysWrite); err != nil {
+		return nil, err
+	}
+	return listKeys(ctx, db, by.Tenant)
+}
+
+// Authenticate returns the actor of a bearer key within by's tenant, or ErrToken.
+func (s *Service) Authenticate(ctx context.Context, by access.Actor, bearer string) (access.Actor, error) {
+	if !secret.LooksLikeKey("sk_", bearer) {
+		return by, ErrToken.Because("not in the form of a key")
+	}
+	hash := secret.Hash(bearer)
+	now := s.DB.Now()
+	k, err := s.keys.get(now, by.Tenant+string(hash), func() (Key, error) { return s.useKey(ctx, by.Tenant, hash, now) })
+	if err != nil {
+		return by, err
+	}
+	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
+		return by, ErrToken.Because("key %s expired", k.ID)
+	}
+	by.Name = "key:" + k.ID
+	return by.With(k.Scopes...), nil
+}
+
+// useKey reads a key and, now and then, notes that it is in use.
+func (s *Service) useKey(ctx context.Context, tenant string, hash []byte, now time.Time) (Key, error) {
+	k, err := findKey(ctx, s.DB, tenant, hash)
+	if err != nil || now.Sub(k.LastUsedAt) < 5*time.Minute {
+		return k, err
+	}
+	return k, s.DB.Write(ctx, func(tx *database.Tx) error { return touchKey(ctx, tx, tenant, k.ID) })
+}

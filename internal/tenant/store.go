@@ -1,0 +1,286 @@
+package tenant
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+)
+
+// maxListed bounds lists of things a tenant has few of.
+const maxListed = 1000
+
+const tenantColumns = "id, slug, name, kind, is_active, settings, data_key, created_at, modified_at"
+
+func scanTenant(row database.Scanner) (Tenant, error) {
+	var t Tenant
+	var settings string
+	var created, modified int64
+	if err := row.Scan(&t.ID, &t.Slug, &t.Name, &t.Kind, &t.IsActive, &settings, &t.dataKey, &created, &modified); err != nil {
+		return Tenant{}, err
+	}
+	t.CreatedAt, t.ModifiedAt = at(created), at(modified)
+	return t, json.Unmarshal([]byte(settings), &t.Settings)
+}
+
+func insertTenant(ctx context.Context, tx *database.Tx, t Tenant) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO tenants (id, slug, name, kind, is_active, settings, data_key, created_at, modified_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		t.ID, t.Slug, t.Name, t.Kind, t.IsActive, encodeJSON(t.Settings), t.dataKey, t.CreatedAt.UnixMilli(), t.ModifiedAt.UnixMilli())
+	if database.IsDuplicate(err) {
+		return ErrExists
+	}
+	if err != nil {
+		return fmt.Errorf("insert tenant: %w", err)
+	}
+	return nil
+}
+
+// findTenant reads an active tenant by its id or slug; by is a constant.
+func findTenant(ctx context.Context, db database.Reader, by, value string) (Tenant, error) {
+	t, err := scanTenant(db.QueryRow(ctx, "SELECT "+tenantColumns+" FROM tenants WHERE "+by+" = $1 AND is_active", value))
+	if err != nil {
+		return Tenant{}, notFoundAs(err, ErrNotFound, "find tenant")
+	}
+	return t, nil
+}
+
+func findTenantByHost(ctx context.Context, db database.Reader, host string) (Tenant, error) {
+	var id string
+	if err := db.QueryRow(ctx, "SELECT tenant_id FROM tenant_hosts WHERE host = $1", host).Scan(&id); err != nil {
+		return Tenant{}, notFoundAs(err, ErrNotFound, "find tenant by host")
+	}
+	return findTenant(ctx, db, "id", id)
+}
+
+func listTenants(ctx context.Context, db database.Reader) ([]Tenant, error) {
+	rows, err := db.Query(ctx, "SELECT "+tenantColumns+" FROM tenants ORDER BY slug")
+	return database.Collect(rows, err, "list tenants", scanTenant)
+}
+
+func updateSettings(ctx context.Context, tx *database.Tx, id string, settings Settings) error {
+	n, err := tx.Exec(ctx, "UPDATE tenants SET settings = $2, modified_at = $3 WHERE id = $1", id, encodeJSON(settings), tx.Millis())
+	if err != nil {
+		return fmt.Errorf("update settings: %w", err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+const applicationColumns = "tenant_id, id, client_id, name, redirect_uris, allowed_origins, is_active, created_at, modified_at"
+
+func scanApplication(row database.Scanner) (Application, error) {
+	var a Application
+	var uris, origins string
+	var created, modified int64
+	err := row.Scan(&a.TenantID, &a.ID, &a.ClientID, &a.Name, &uris, &origins, &a.IsActive, &created, &modified)
+	if err != nil {
+		return Application{}, err
+	}
+	a.CreatedAt, a.ModifiedAt = at(created), at(modified)
+	if err := json.Unmarshal([]byte(uris), &a.RedirectURIs); err != nil {
+		return Application{}, err
+	}
+	return a, json.Unmarshal([]byte(origins), &a.AllowedOrigins)
+}
+
+func insertApplication(ctx context.Context, tx *database.Tx, a Application) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO applications (tenant_id, id, client_id, name, redirect_uris, allowed_origins, is_active, created_at, modified_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)`,
+		a.TenantID, a.ID, a.ClientID, a.Name, list(a.RedirectURIs), list(a.AllowedOrigins), a.IsActive, a.CreatedAt.UnixMilli())
+	if err == nil {
+		_, err = tx.Exec(ctx, "INSERT INTO tenant_clients (client_id, tenant_id) VALUES ($1, $2)", a.ClientID, a.TenantID)
+	}
+	if err != nil {
+		return fmt.Errorf("insert application: %w", err)
+	}
+	return nil
+}
+
+// list encodes strings as a JSON array, never as null.
+func list(s []string) string {
+	if s == nil {
+		s = []string{}
+	}
+	return encodeJSON(s)
+}
+
+func findClient(ctx context.Context, db database.Reader, clientID string) (tenant string, err error) {
+	if err := db.QueryRow(ctx, "SELECT tenant_id FROM tenant_clients WHERE client_id = $1", clientID).Scan(&tenant); err != nil {
+		return "", notFoundAs(err, ErrClient, "find client")
+	}
+	return tenant, nil
+}
+
+// findApplication reads an application by its id or client_id; by is a constant.
+func findApplication(ctx context.Context, db database.Reader, tenant, by, value string) (Application, error) {
+	a, err := scanApplication(db.QueryRow(ctx, "SELECT "+applicationColumns+" FROM applications WHERE tenant_id = $1 AND "+by+" = $2", tenant, value))
+	if err != nil {
+		return Application{}, notFoundAs(err, ErrApplicationNotFound, "find application")
+	}
+	return a, nil
+}
+
+func listApplications(ctx context.Context, db database.Reader, tenant string) ([]Application, error) {
+	rows, err := db.Query(ctx, "SELECT "+applicationColumns+" FROM applications WHERE tenant_id = $1 ORDER BY id LIMIT $2", tenant, maxListed)
+	return database.Collect(rows, err, "list applications", scanApplication)
+}
+
+func updateApplication(ctx context.Context, tx *database.Tx, tenant string, a Application) (Application, error) {
+	a, err := scanApplication(tx.QueryRow(ctx, `
+		UPDATE applications SET name = $3, redirect_uris = $4, allowed_origins = $5, is_active = $6, modified_at = $7
+		WHERE tenant_id = $1 AND id = $2
+		RETURNING `+applicationColumns,
+		tenant, a.ID, a.Name, list(a.RedirectURIs), list(a.AllowedOrigins), a.IsActive, tx.Millis()))
+	if err != nil {
+		return Application{}, notFoundAs(err, ErrApplicationNotFound, "update application")
+	}
+	return a, nil
+}
+
+func deleteApplication(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	var clientID string
+	err := tx.QueryRow(ctx, "DELETE FROM applications WHERE tenant_id = $1 AND id = $2 RETURNING client_id", tenant, id).Scan(&clientID)
+	if err != nil {
+		return notFoundAs(err, ErrApplicationNotFound, "delete application")
+	}
+	if _, err := tx.Exec(ctx, "DELETE FROM tenant_clients WHERE tenant_id = $1 AND client_id = $2", tenant, clientID); err != nil {
+		return fmt.Errorf("delete client id: %w", err)
+	}
+	return nil
+}
+
+func insertSecret(ctx context.Context, tx *database.Tx, tenant, application string, hash []byte, hint string) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO application_secrets (tenant_id, application_id, id, hash, hint, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6)`,
+		tenant, application, tx.NewID(), hash, hint, tx.Millis())
+	if err != nil {
+		return fmt.Errorf("insert application secret: %w", err)
+	}
+	return nil
+}
+
+// expireSecrets lets no secret outlive expires; those that end sooner stay so.
+func expireSecrets(ctx context.Context, tx *database.Tx, tenant, application string, expires time.Time) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE application_secrets SET expires_at = $3
+		WHERE tenant_id = $1 AND application_id = $2 AND (expires_at IS NULL OR expires_at > $3)`,
+		tenant, application, expires.UnixMilli())
+	if err != nil {
+		return fmt.Errorf("expire application secrets: %w", err)
+	}
+	return nil
+}
+
+func liveSecrets(ctx context.Context, db database.Reader, tenant, application string, now time.Time) ([][]byte, error) {
+	rows, err := db.Query(ctx, `
+		SELECT hash FROM application_secrets
+		WHERE tenant_id = $1 AND application_id = $2 AND (expires_at IS NULL OR expires_at > $3)`,
+		tenant, application, now.UnixMilli())
+	return database.Collect(rows, err, "list live secrets", func(row database.Scanner) (h []byte, err error) {
+		err = row.Scan(&h)
+		return h, err
+	})
+}
+
+func listSecrets(ctx context.Context, db database.Reader, tenant, application string) ([]Secret, error) {
+	rows, err := db.Query(ctx, `
+		SELECT id, hint, created_at, expires_at FROM application_secrets
+		WHERE tenant_id = $1 AND application_id = $2 ORDER BY id DESC LIMIT $3`, tenant, application, maxListed)
+	return database.Collect(rows, err, "list secrets", func(row database.Scanner) (Secret, error) {
+		var x Secret
+		var created int64
+		var expires *int64
+		err := row.Scan(&x.ID, &x.Hint, &created, &expires)
+		x.CreatedAt, x.ExpiresAt = at(created), atOrZero(expires)
+		return x, err
+	})
+}
+
+const keyColumns = "id, name, hint, scopes, created_by, created_at, expires_at, revoked_at, last_used_at"
+
+func scanKey(row database.Scanner) (Key, error) {
+	var k Key
+	var scopes string
+	var created int64
+	var expires, revoked, used *int64
+	err := row.Scan(&k.ID, &k.Name, &k.Hint, &scopes, &k.CreatedBy, &created, &expires, &revoked, &used)
+	for _, p := range strings.Fields(scopes) {
+		k.Scopes = append(k.Scopes, access.Permission(p))
+	}
+	k.CreatedAt, k.ExpiresAt, k.RevokedAt, k.LastUsedAt = at(created), atOrZero(expires), atOrZero(revoked), atOrZero(used)
+	return k, err
+}
+
+func insertKey(ctx context.Context, tx *database.Tx, tenant string, k Key, hash []byte) error {
+	words := make([]string, len(k.Scopes))
+	for i, p := range k.Scopes {
+		words[i] = string(p)
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO api_keys (tenant_id, id, hash, hint, name, scopes, created_by, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		tenant, k.ID, hash, k.Hint, k.Name, strings.Join(words, " "), k.CreatedBy, k.CreatedAt.UnixMilli(), orNull(k.ExpiresAt))
+	if err != nil {
+		return fmt.Errorf("insert api key: %w", err)
+	}
+	return nil
+}
+
+// findKey reads a key that is not revoked.
+func findKey(ctx context.Context, db database.Reader, tenant string, hash []byte) (Key, error) {
+	k, err := scanKey(db.QueryRow(ctx, "SELECT "+keyColumns+" FROM api_keys WHERE tenant_id = $1 AND hash = $2 AND revoked_at IS NULL", tenant, hash))
+	if err != nil {
+		return Key{}, notFoundAs(err, ErrToken, "find api key")
+	}
+	return k, nil
+}
+
+func listKeys(ctx context.Context, db database.Reader, tenant string) ([]Key, error) {
+	rows, err := db.Query(ctx, "SELECT "+keyColumns+" FROM api_keys WHERE tenant_id = $1 ORDER BY id LIMIT $2", tenant, maxListed)
+	return database.Collect(rows, err, "list api keys", scanKey)
+}
+
+func revokeKey(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	n, err := tx.Exec(ctx, "UPDATE api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL", tenant, id, tx.Millis())
+	if err != nil {
+		return fmt.Errorf("revoke api key: %w", err)
+	}
+	if n == 0 {
+		return ErrKeyNotFound
+	}
+	return nil
+}
+
+func touchKey(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	if _, err := tx.Exec(ctx, "UPDATE api_keys SET last_used_at = $3 WHERE tenant_id = $1 AND id = $2", tenant, id, tx.Millis()); err != nil {
+		return fmt.Errorf("note use of api key: %w", err)
+	}
+	return nil
+}
+
+func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+func atOrZero(ms *int64) time.Time {
+	if ms == nil {
+		return time.Time{}
+	}
+	return at(*ms)
+}
+
+func orNull(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	ms := t.UnixMilli()
+	return &ms
+}

@@ -1,0 +1,113 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// Counting a million rows takes far longer than reading a page of them, so the
+// number of users is kept: user_counts says how many have an id up to
+// settled_id, and only those after it are counted when asked. Ids sort by
+// creation, so new users come after it and creating one touches no common row;
+// deleting and importing older ids correct the number in their transaction.
+
+// settleAfter is how old an id must be to be counted for good. A transaction that
+// began longer ago than this would not be committed any more.
+const settleAfter = 5 * time.Minute
+
+// maxTail is how many users may be counted one by one before the count is
+// settled anew.
+const maxTail = 2000
+
+// Count returns how many users match the filter. Without a filter it costs the
+// same for any number of users. The actor needs users:read.
+func (s *Service) Count(ctx context.Context, db database.Reader, by access.Actor, f Filter) (int64, error) {
+	if err := by.Require(access.UsersRead); err != nil {
+		return 0, err
+	}
+	if f == (Filter{}) {
+		return s.countAll(ctx, by.Tenant)
+	}
+	sel := newSelection(by.Tenant, f)
+	if err := sel.useIndex(ctx, s.DB, db); err != nil {
+		return 0, err
+	}
+	var n int64
+	if err := db.QueryRow(ctx, "SELECT count(*) FROM users u WHERE "+sel.clause(), sel.args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count users: %w", err)
+	}
+	return n, nil
+}
+
+func (s *Service) countAll(ctx context.Context, tenant string) (int64, error) {
+	// One statement, so that settled part and tail are of the same moment.
+	var settled, tail int64
+	err := s.DB.QueryRow(ctx, `
+		SELECT COALESCE((SELECT users FROM user_counts WHERE tenant_id = $1), 0),
+			(SELECT count(*) FROM users WHERE tenant_id = $1
+				AND id > COALESCE((SELECT settled_id FROM user_counts WHERE tenant_id = $1), ''))`, tenant).Scan(&settled, &tail)
+	if err != nil {
+		return 0, fmt.Errorf("count users: %w", err)
+	}
+	if tail > maxTail {
+		if err := s.DB.Write(ctx, func(tx *database.Tx) error { return settle(ctx, tx, tenant) }); err != nil {
+			return 0, err
+		}
+	}
+	return settled + tail, nil
+}
+
+// settle moves settled_id forward. Writing the row first makes deletions of
+// counted users wait until the new number stands.
+func settle(ctx context.Context, tx *database.Tx, tenant string) error {
+	upTo := secret.FirstID(tx.Now.Add(-settleAfter))
+	var from string
+	err := tx.QueryRow(ctx, `
+		INSERT INTO user_counts (tenant_id, settled_id, users) VALUES ($1, '', 0)
+		ON CONFLICT (tenant_id) DO UPDATE SET users = user_counts.users
+		RETURNING settled_id`, tenant).Scan(&from)
+	if err != nil {
+		return fmt.Errorf("lock user count: %w", err)
+	}
+	if from >= upTo {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `
+		UPDATE user_counts SET settled_id = $3,
+			users = users + (SELECT count(*) FROM users WHERE tenant_id = $1 AND id > $2 AND id <= $3)
+		WHERE tenant_id = $1`, tenant, from, upTo); err != nil {
+		return fmt.Errorf("settle user count: %w", err)
+	}
+	return nil
+}
+
+// countOld adds users whose ids may lie in the settled part to the number.
+func countOld(ctx context.Context, tx *database.Tx, tenant string, ids []string) error {
+	var settled string
+	err := tx.QueryRow(ctx, "UPDATE user_counts SET users = users WHERE tenant_id = $1 RETURNING settled_id", tenant).Scan(&settled)
+	if errors.Is(err, database.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("lock user count: %w", err)
+	}
+	n := int64(0)
+	for _, id := range ids {
+		if id <= settled {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, "UPDATE user_counts SET users = users + $2 WHERE tenant_id = $1", tenant, n); err != nil {
+		return fmt.Errorf("correct user count: %w", err)
+	}
+	return nil
+}

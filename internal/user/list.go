@@ -1,0 +1,260 @@
+package user
+
+import (
+	"context"
+	"crypto/hmac"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// MaxPage is the most users one page holds.
+const MaxPage = 1000
+
+// Problems of lists.
+var (
+	ErrCursor = problem.New(problem.Invalid, "invalid_cursor", "The cursor is not one of ours, or belongs to another list.")
+	ErrSort   = problem.New(problem.Invalid, "invalid_query_parameters", "sort is created_at or username, with a - in front for the other direction.").In("sort")
+)
+
+// A Filter says which users of a tenant to list. Empty fields do not filter;
+// several combine with AND.
+type Filter struct {
+	Email         string // the whole address, in any letter case
+	FirstName     string // a part of the first name, in any letter case
+	LastName      string
+	Search        string // words, each a part of name, e-mail address, username or phone number
+	RoleID        string
+	IsActive      *bool
+	CreatedAfter  time.Time
+	CreatedBefore time.Time
+}
+
+// Orders of a list.
+const (
+	ByCreation     = "created_at"
+	ByCreationDesc = "-created_at"
+	ByUsername     = "username"
+	ByUsernameDesc = "-username"
+)
+
+// A Query asks for one page of users.
+type Query struct {
+	Filter
+	Sort   string // one of the orders; ByCreation if empty
+	Limit  int    // 1 to MaxPage
+	Cursor string // what the page before returned as next
+	Offset int    // for page numbers; costs what it skips, so the SSOJet form has cursors instead
+}
+
+// List returns a page of users and the cursor of the page after it, empty if
+// there is none. The actor needs users:read.
+func (s *Service) List(ctx context.Context, db database.Reader, by access.Actor, q Query) (users []User, next string, err error) {
+	if err := by.Require(access.UsersRead); err != nil {
+		return nil, "", err
+	}
+	if q.Sort == "" {
+		q.Sort = ByCreation
+	}
+	desc := strings.HasPrefix(q.Sort, "-")
+	field := strings.TrimPrefix(q.Sort, "-")
+	if field != ByCreation && field != ByUsername {
+		return nil, "", ErrSort
+	}
+	sel := newSelection(by.Tenant, q.Filter)
+	if q.Cursor != "" {
+		if err := s.seek(ctx, sel, q, field, desc); err != nil {
+			return nil, "", err
+		}
+	}
+	if err := sel.useIndex(ctx, s.DB, db); err != nil {
+		return nil, "", err
+	}
+	// One more than asked for tells whether there is a next page.
+	users, err = sel.page(ctx, db, field, desc, q.Limit+1, q.Offset)
+	if err != nil || len(users) <= q.Limit {
+		return users, "", err
+	}
+	users = users[:q.Limit]
+	next, err = s.cursor(ctx, by.Tenant, q, users[q.Limit-1])
+	return users, next, err
+}
+
+// cursor names the place after last in the list that q asks for. It is signed
+// under the tenant's key together with filter and order, so that it can neither
+// be altered nor carried to another list.
+func (s *Service) cursor(ctx context.Context, tenant string, q Query, last User) (string, error) {
+	mac, err := s.cursorMAC(ctx, tenant, q)
+	if err != nil {
+		return "", err
+	}
+	place := last.ID
+	if strings.HasSuffix(q.Sort, ByUsername) {
+		place += loginKey(last.Login())
+	}
+	return base64.RawURLEncoding.EncodeToString(append(mac(place), place...)), nil
+}
+
+func (s *Service) cursorMAC(ctx context.Context, tenant string, q Query) (func(place string) []byte, error) {
+	box, err := s.Box(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	active := ""
+	if q.IsActive != nil {
+		active = strconv.FormatBool(*q.IsActive)
+	}
+	list := fmt.Sprintf("%q", []string{q.Email, q.FirstName, q.LastName, q.Search, q.RoleID, active, q.CreatedAfter.String(), q.CreatedBefore.String(), q.Sort})
+	key := box.Derive("user list cursor")
+	return func(place string) []byte { return secret.MAC(key, list+place) }, nil
+}
+
+// seek makes the selection start after the place of q's cursor.
+func (s *Service) seek(ctx context.Context, sel *selection, q Query, field string, desc bool) error {
+	const macLength, idLength = 16, 24
+	raw, err := base64.RawURLEncoding.DecodeString(q.Cursor)
+	if err != nil || len(raw) < macLength+idLength {
+		return ErrCursor
+	}
+	mac, err := s.cursorMAC(ctx, sel.tenant, q)
+	if err != nil {
+		return err
+	}
+	place := string(raw[macLength:])
+	if !hmac.Equal(raw[:macLength], mac(place)) {
+		return ErrCursor
+	}
+	than := ">"
+	if desc {
+		than = "<"
+	}
+	id, key := place[:idLength], place[idLength:]
+	if field == ByUsername {
+		sel.where("(u.login_key, u.id) "+than+" (?, ?)", key, id)
+	} else {
+		sel.where("u.id "+than+" ?", id)
+	}
+	return nil
+}
+
+// A selection is the WHERE of a list in the making. Conditions are constants of
+// the program; what callers send is only ever an argument.
+type selection struct {
+	tenant  string
+	conds   []string // without the tenant's
+	args    []any    // the first is the tenant
+	needles []string // parts of words the search index can look for
+	exact   []string // the conditions that the needles stand for, applied to users u
+}
+
+func newSelection(tenant string, f Filter) *selection {
+	sel := &selection{tenant: tenant, args: []any{tenant}}
+	if f.Email != "" {
+		sel.where("u.id = (SELECT user_id FROM user_identifiers WHERE tenant_id = $1 AND value = ? AND kind = 'email')", emailKey(f.Email))
+	}
+	if f.RoleID != "" {
+		sel.where("u.id IN (SELECT user_id FROM user_roles WHERE tenant_id = $1 AND role_id = ?)", f.RoleID)
+	}
+	if f.IsActive != nil && *f.IsActive {
+		sel.where("u.is_active")
+	} else if f.IsActive != nil {
+		sel.where("NOT u.is_active")
+	}
+	// Ids begin with the moment of creation, so the primary key finds the range.
+	if !f.CreatedAfter.IsZero() {
+		sel.where("u.id >= ?", secret.FirstID(f.CreatedAfter))
+	}
+	if !f.CreatedBefore.IsZero() {
+		sel.where("u.id < ?", secret.FirstID(f.CreatedBefore))
+	}
+	sel.contains(f.FirstName, "u.first_key")
+	sel.contains(f.LastName, "u.last_key")
+	for i, word := range strings.Fields(f.Search) {
+		if i == 5 {
+			break
+		}
+		sel.contains(word, "u.first_key", "u.last_key", "u.email", "u.login_key", "u.phone")
+	}
+	return sel
+}
+
+// emailKey is an address as it would be stored; what can not be an address finds
+// nobody.
+func emailKey(s string) string {
+	if email, err := ParseEmail(s); err == nil {
+		return email
+	}
+	return fold(s)
+}
+
+// where adds a condition, each ? being the next of args.
+func (sel *selection) where(cond string, args ...any) {
+	sel.conds = append(sel.conds, sel.number(cond, args...))
+}
+
+// number takes args into the statement and gives each ? of cond its number.
+func (sel *selection) number(cond string, args ...any) string {
+	for _, a := range args {
+		sel.args = append(sel.args, a)
+		cond = strings.Replace(cond, "?", "$"+strconv.Itoa(len(sel.args)), 1)
+	}
+	return cond
+}
+
+// contains asks for part in at least one of the fields. In a search over several
+// fields, one or two characters match only at the start of a field, so that they
+// can be found by index too.
+func (sel *selection) contains(part string, fields ...string) {
+	part = fold(strings.TrimSpace(part))
+	if part == "" {
+		return
+	}
+	pattern, needle := "%"+escapeLike(part)+"%", part
+	if len(fields) > 1 && len([]rune(part)) < 3 {
+		pattern, needle = escapeLike(part)+"%", wordStart+part
+	}
+	alternatives := make([]string, len(fields))
+	sel.args = append(sel.args, pattern)
+	for i, f := range fields {
+		alternatives[i] = f + " LIKE $" + strconv.Itoa(len(sel.args)) + ` ESCAPE '\'`
+	}
+	cond := "(" + strings.Join(alternatives, " OR ") + ")"
+	sel.conds, sel.exact = append(sel.conds, cond), append(sel.exact, cond)
+	if len([]rune(needle)) >= 3 {
+		sel.needles = append(sel.needles, needle)
+	}
+}
+
+func escapeLike(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s)
+}
+
+func (sel *selection) clause() string {
+	return "u.tenant_id = $1" + strings.Join(append([]string{""}, sel.conds...), " AND ")
+}
+
+func (sel *selection) page(ctx context.Context, db database.Reader, field string, desc bool, limit, offset int) ([]User, error) {
+	direction := ""
+	if desc {
+		direction = " DESC"
+	}
+	order := "u.id" + direction
+	if field == ByUsername {
+		order = "u.login_key" + direction + ", u.id" + direction
+	}
+	stmt := "SELECT " + columns + " FROM users u WHERE " + sel.clause() + " ORDER BY " + order + " LIMIT $" + strconv.Itoa(len(sel.args)+1)
+	args := append(sel.args[:len(sel.args):len(sel.args)], int64(limit))
+	if offset > 0 {
+		stmt += " OFFSET $" + strconv.Itoa(len(args)+1)
+		args = append(args, int64(offset))
+	}
+	rows, err := db.Query(ctx, stmt, args...)
+	return database.Collect(rows, err, "list users", scanUser)
+}

@@ -1,0 +1,216 @@
+package user
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/database"
+)
+
+// Search by part of a word needs an index of three-character parts, which costs
+// more to write than the user itself. So a change only queues the user's id, in
+// its own transaction, and the Indexer writes the entries behind it. A search
+// asks the index and looks through the queued users one by one; what it finds is
+// judged by the users' own columns, so it is exact at any moment, only slower
+// while the queue is long. The two engines have different indexes: pg_trgm on
+// PostgreSQL, FTS5 with the trigram tokenizer on SQLite. This file is the only
+// place that knows.
+
+// wordStart stands before each field in an entry, so that its first characters
+// can be found as a part like any other.
+const wordStart = "  "
+
+// entry is the SQL for what the index holds of a user.
+const entry = `'  ' || u.first_key || '  ' || u.last_key || '  ' || COALESCE(u.email, '') || '  ' || u.login_key || '  ' || COALESCE(u.phone, '')`
+
+// dense is from how many entries on a walk in list order is quicker than sorting
+// what the index found: one user in 200 of a million fills a page soon.
+const dense = 5000
+
+// queueSearch notes that the entries of the users from one id to another are to
+// be written anew.
+func queueSearch(tx *database.Tx, tenant, from, to string) {
+	tx.Later("INSERT INTO user_search_queue (tenant_id, from_id, to_id, id) VALUES ($1, $2, $3, $4)", tenant, from, to, tx.NewID())
+}
+
+// useIndex narrows the selection to what the search index found, unless the index
+// can not help: no part of three characters, or too many matches.
+func (sel *selection) useIndex(ctx context.Context, engine *database.DB, db database.Reader) error {
+	if len(sel.needles) == 0 {
+		return nil
+	}
+	probe := &selection{tenant: sel.tenant, args: []any{sel.tenant}, needles: sel.needles}
+	stmt := fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d) AS found", probe.indexed(engine.Engine()), dense+1)
+	var n int64
+	if err := db.QueryRow(ctx, stmt, probe.args...).Scan(&n); err != nil {
+		return fmt.Errorf("probe user search: %w", err)
+	}
+	if n > dense {
+		return nil
+	}
+	found := sel.indexed(engine.Engine())
+	queued := `SELECT u.id FROM user_search_queue q JOIN users u ON u.tenant_id = $1 AND u.id >= q.from_id AND u.id <= q.to_id
+		WHERE q.tenant_id = $1 AND ` + strings.Join(sel.exact, " AND ")
+	sel.conds = append(sel.conds, "u.id IN ("+found+" UNION "+queued+")")
+	return nil
+}
+
+// indexed returns the query for the ids of users in whose entry all needles are,
+// and takes its arguments into the selection.
+func (sel *selection) indexed(engine string) string {
+	if engine == database.PostgreSQL {
+		conds := make([]string, len(sel.needles))
+		for i, needle := range sel.needles {
+			conds[i] = sel.number("s.words LIKE ?", "%"+escapeLike(needle)+"%")
+		}
+		return "SELECT s.user_id FROM user_search s WHERE s.tenant_id = $1 AND " + strings.Join(conds, " AND ")
+	}
+	match := []string{`"` + tenantMark(sel.tenant) + `"`}
+	for _, needle := range sel.needles {
+		runes := []rune(needle)
+		for i := range len(runes) - 2 {
+			match = append(match, `"`+strings.ReplaceAll(string(runes[i:i+3]), `"`, `""`)+`"`)
+		}
+	}
+	return sel.number(`SELECT s.user_id FROM user_search_words JOIN user_search s ON s.entry = user_search_words.rowid
+		WHERE user_search_words MATCH ? AND s.tenant_id = $1`, strings.Join(match, " AND "))
+}
+
+// tenantMark is three characters that stand for a tenant in SQLite's index. Two
+// tenants with the same mark cost time, not correctness.
+func tenantMark(tenant string) string {
+	h := sha256.Sum256([]byte(tenant))
+	mark := make([]rune, 3)
+	for i := range mark { // from the CJK block, where every code point is a letter
+		mark[i] = 0x4e00 + (rune(h[2*i])<<8|rune(h[2*i+1]))%0x5000
+	}
+	return string(mark)
+}
+
+// An Indexer writes search entries behind the changes. Several may run at once.
+type Indexer struct {
+	DB  *database.DB
+	Log *slog.Logger
+}
+
+const (
+	indexPause = 300 * time.Millisecond // between looks at an empty queue
+	indexBatch = 500                    // entries a transaction writes, so that other writers wait briefly
+)
+
+// Run works until ctx is done.
+func (x *Indexer) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		worked, err := x.Step(ctx)
+		if err != nil && ctx.Err() == nil {
+			x.Log.ErrorContext(ctx, "search index", "err", err)
+		}
+		pause := indexPause
+		if worked && err == nil {
+			pause = time.Millisecond // lets other writers in between
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Drain works until the queue is empty.
+func (x *Indexer) Drain(ctx context.Context) error {
+	for {
+		if worked, err := x.Step(ctx); err != nil || !worked {
+			return err
+		}
+	}
+}
+
+type queued struct{ tenant, from, to, id string }
+
+// Step writes one batch and reports whether there was anything to do.
+func (x *Indexer) Step(ctx context.Context) (worked bool, err error) {
+	rows, err := x.DB.Query(ctx, "SELECT tenant_id, from_id, to_id, id FROM user_search_queue ORDER BY tenant_id, from_id, id LIMIT $1", indexBatch)
+	batch, err := database.Collect(rows, err, "read search queue", func(row database.Scanner) (q queued, err error) {
+		err = row.Scan(&q.tenant, &q.from, &q.to, &q.id)
+		return q, err
+	})
+	if err != nil || len(batch) == 0 {
+		return false, err
+	}
+	// Single users of one tenant go together, a range by itself.
+	n := 0
+	for n < len(batch) && batch[n].tenant == batch[0].tenant && batch[n].from == batch[n].to {
+		n++
+	}
+	return true, x.DB.Write(ctx, func(tx *database.Tx) error {
+		if n == 0 {
+			return indexRange(ctx, tx, batch[0])
+		}
+		return indexSingles(ctx, tx, batch[:n])
+	})
+}
+
+func indexSingles(ctx context.Context, tx *database.Tx, batch []queued) error {
+	ids, marks := make([]string, len(batch)), make([]string, len(batch))
+	for i, q := range batch {
+		ids[i], marks[i] = q.from, q.id
+	}
+	inUsers, idsArg := tx.Among("$2", ids)
+	inQueue, marksArg := tx.Among("$3", marks)
+	// Off the queue first: a change that comes in meanwhile queues anew, and is
+	// not lost.
+	if _, err := tx.Exec(ctx, "DELETE FROM user_search_queue WHERE tenant_id = $1 AND from_id "+inUsers+" AND id "+inQueue, batch[0].tenant, idsArg, marksArg); err != nil {
+		return fmt.Errorf("take from search queue: %w", err)
+	}
+	return writeEntries(ctx, tx, batch[0].tenant, inUsers, idsArg)
+}
+
+// indexRange writes the first entries of a range and queues the rest of it.
+func indexRange(ctx context.Context, tx *database.Tx, q queued) error {
+	n, err := tx.Exec(ctx, "DELETE FROM user_search_queue WHERE tenant_id = $1 AND from_id = $2 AND id = $3", q.tenant, q.from, q.id)
+	if err != nil || n == 0 { // another process has it
+		return err
+	}
+	var last string
+	err = tx.QueryRow(ctx, `
+		SELECT id FROM users WHERE tenant_id = $1 AND id >= $2 AND id <= $3 ORDER BY id LIMIT 1 OFFSET $4`,
+		q.tenant, q.from, q.to, indexBatch).Scan(&last)
+	switch {
+	case err == nil: // last is the first one of the rest
+		queueSearch(tx, q.tenant, last, q.to)
+		return writeEntries(ctx, tx, q.tenant, ">= $2 AND u.id < $3", q.from, last)
+	case errors.Is(err, database.ErrNoRows):
+		return writeEntries(ctx, tx, q.tenant, ">= $2 AND u.id <= $3", q.from, q.to)
+	default:
+		return fmt.Errorf("index range: %w", err)
+	}
+}
+
+// writeEntries replaces the entries of the users whose id matches cond.
+func writeEntries(ctx context.Context, tx *database.Tx, tenant, cond string, args ...any) error {
+	args = append([]any{tenant}, args...)
+	ofEntries := strings.ReplaceAll(cond, "u.id", "user_id")
+	statements := []string{
+		"DELETE FROM user_search WHERE tenant_id = $1 AND user_id " + ofEntries,
+		"INSERT INTO user_search (tenant_id, user_id, words) SELECT u.tenant_id, u.id, " + entry + " FROM users u WHERE u.tenant_id = $1 AND u.id " + cond,
+	}
+	if tx.Engine() == database.SQLite {
+		statements = []string{
+			statements[0],
+			"INSERT INTO user_search (tenant_id, user_id) SELECT u.tenant_id, u.id FROM users u WHERE u.tenant_id = $1 AND u.id " + cond,
+			"INSERT INTO user_search_words (rowid, words) SELECT s.entry, '" + tenantMark(tenant) + "' || " + entry +
+				" FROM users u JOIN user_search s ON s.tenant_id = u.tenant_id AND s.user_id = u.id WHERE u.tenant_id = $1 AND u.id " + cond,
+		}
+	}
+	for _, stmt := range statements {
+		if _, err := tx.Exec(ctx, stmt, args...); err != nil {
+			return fmt.Errorf("write search entries: %w", err)
+		}
+	}
+	return nil
+}

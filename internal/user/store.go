@@ -1,0 +1,221 @@
+package user
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/database"
+)
+
+const columns = `id, username, email, phone, first_name, last_name, email_verified, phone_verified, is_active,
+	groups, attributes, role_ids, required_actions, connection_id, created_at, modified_at, last_login_at`
+
+func scanUser(row database.Scanner) (User, error) {
+	var u User
+	var username, email, phone, groups, attributes, roles, actions *string
+	var created, modified int64
+	var login *int64
+	err := row.Scan(&u.ID, &username, &email, &phone, &u.FirstName, &u.LastName, &u.EmailVerified, &u.PhoneVerified, &u.IsActive,
+		&groups, &attributes, &roles, &actions, &u.ConnectionID, &created, &modified, &login)
+	if err != nil {
+		return User{}, err
+	}
+	u.Username, u.Email, u.Phone = orEmpty(username), orEmpty(email), orEmpty(phone)
+	u.Groups, u.Attributes = rawOrNil(groups), rawOrNil(attributes)
+	u.CreatedAt, u.ModifiedAt = time.UnixMilli(created).UTC(), time.UnixMilli(modified).UTC()
+	if login != nil {
+		u.LastLoginAt = time.UnixMilli(*login).UTC()
+	}
+	return u, errors.Join(decodeList(roles, &u.RoleIDs), decodeList(actions, &u.RequiredActions))
+}
+
+func decodeList(text *string, into *[]string) error {
+	if text == nil {
+		return nil
+	}
+	return json.Unmarshal([]byte(*text), into)
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func rawOrNil(s *string) json.RawMessage {
+	if s == nil {
+		return nil
+	}
+	return json.RawMessage(*s)
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func listOrNull(s []string) *string {
+	if len(s) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	return orNull(string(b))
+}
+
+// insertColumns and insertValues keep one order for single inserts and imports.
+var insertColumns = []string{
+	"tenant_id", "id", "username", "email", "phone", "login_key", "first_name", "last_name", "first_key", "last_key",
+	"email_verified", "phone_verified", "is_active", "groups", "attributes", "role_ids", "required_actions", "connection_id",
+	"created_at", "modified_at", "last_login_at",
+}
+
+func insertValues(tenant string, u User) []any {
+	var login *int64
+	if !u.LastLoginAt.IsZero() {
+		ms := u.LastLoginAt.UnixMilli()
+		login = &ms
+	}
+	return []any{
+		tenant, u.ID, orNull(u.Username), orNull(u.Email), orNull(u.Phone), loginKey(u.Login()), u.FirstName, u.LastName, fold(u.FirstName), fold(u.LastName),
+		u.EmailVerified, u.PhoneVerified, u.IsActive, orNull(string(u.Groups)), orNull(string(u.Attributes)), listOrNull(u.RoleIDs), listOrNull(u.RequiredActions), u.ConnectionID,
+		u.CreatedAt.UnixMilli(), u.ModifiedAt.UnixMilli(), login,
+	}
+}
+
+var insertStatement = "INSERT INTO users (" + strings.Join(insertColumns, ", ") + ") VALUES (" + placeholders(1, len(insertColumns)) + ")"
+
+// placeholders returns "$from, …" for n parameters.
+func placeholders(from, n int) string {
+	marks := make([]string, n)
+	for i := range marks {
+		marks[i] = "$" + strconv.Itoa(from+i)
+	}
+	return strings.Join(marks, ", ")
+}
+
+func insertUser(tx *database.Tx, tenant string, u User) {
+	tx.Later(insertStatement, insertValues(tenant, u)...)
+	insertRoles(tx, tenant, u)
+}
+
+func insertRoles(tx *database.Tx, tenant string, u User) {
+	for _, role := range u.RoleIDs {
+		tx.Later("INSERT INTO user_roles (tenant_id, user_id, role_id) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, user_id, role_id) DO NOTHING", tenant, u.ID, role)
+	}
+}
+
+// claim takes identifiers for a user. It is one statement against the primary
+// key, so that of two claims of the same value one fails with ErrExists.
+func claim(ctx context.Context, tx *database.Tx, tenant, user string, ids []identifier) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	args := []any{tenant, user}
+	rows := make([]string, len(ids))
+	for i, x := range ids {
+		rows[i] = fmt.Sprintf("($1, $%d, $%d, $2)", len(args)+1, len(args)+2)
+		args = append(args, x.value, x.kind)
+	}
+	n, err := tx.Exec(ctx, `
+		INSERT INTO user_identifiers (tenant_id, value, kind, user_id) VALUES `+strings.Join(rows, ", ")+`
+		ON CONFLICT (tenant_id, value) DO NOTHING`, args...)
+	if err != nil {
+		return fmt.Errorf("claim identifiers: %w", err)
+	}
+	if n != int64(len(ids)) {
+		return ErrExists
+	}
+	return nil
+}
+
+// reclaim gives up what old was found by and takes what u is found by.
+func reclaim(ctx context.Context, tx *database.Tx, tenant string, old, u User) error {
+	gone, wanted := difference(old.identifiers(), u.identifiers()), difference(u.identifiers(), old.identifiers())
+	for _, x := range gone {
+		tx.Later("DELETE FROM user_identifiers WHERE tenant_id = $1 AND value = $2 AND user_id = $3", tenant, x.value, u.ID)
+	}
+	return claim(ctx, tx, tenant, u.ID, wanted)
+}
+
+func difference(a, b []identifier) (out []identifier) {
+	for _, x := range a {
+		found := false
+		for _, y := range b {
+			found = found || x == y
+		}
+		if !found {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func findUser(ctx context.Context, db database.Reader, tenant, id string) (User, error) {
+	u, err := scanUser(db.QueryRow(ctx, "SELECT "+columns+" FROM users WHERE tenant_id = $1 AND id = $2", tenant, id))
+	return u, notFound(err, "find user")
+}
+
+func findUserByIdentifier(ctx context.Context, db database.Reader, tenant, value string) (User, error) {
+	u, err := scanUser(db.QueryRow(ctx, `
+		SELECT `+columns+` FROM users
+		WHERE tenant_id = $1 AND id = (SELECT user_id FROM user_identifiers WHERE tenant_id = $1 AND value = $2)`, tenant, value))
+	return u, notFound(err, "find user by identifier")
+}
+
+func notFound(err error, doing string) error {
+	if errors.Is(err, database.ErrNoRows) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
+
+// touchUser locks the row by writing to it, and returns what it holds.
+func touchUser(ctx context.Context, tx *database.Tx, tenant, id string) (User, error) {
+	u, err := scanUser(tx.QueryRow(ctx, "UPDATE users SET modified_at = modified_at WHERE tenant_id = $1 AND id = $2 RETURNING "+columns, tenant, id))
+	return u, notFound(err, "lock user")
+}
+
+func updateUser(ctx context.Context, tx *database.Tx, tenant string, u User, roles bool) error {
+	v := insertValues(tenant, u) // created_at, at v[18], and last_login_at stay
+	_, err := tx.Exec(ctx, `
+		UPDATE users SET username = $3, email = $4, phone = $5, login_key = $6, first_name = $7, last_name = $8, first_key = $9, last_key = $10,
+			email_verified = $11, phone_verified = $12, is_active = $13, groups = $14, attributes = $15, role_ids = $16, required_actions = $17, modified_at = $18
+		WHERE tenant_id = $1 AND id = $2`, append(v[:17:17], v[19])...)
+	if err != nil {
+		return fmt.Errorf("update user: %w", err)
+	}
+	if roles {
+		tx.Later("DELETE FROM user_roles WHERE tenant_id = $1 AND user_id = $2", tenant, u.ID)
+		insertRoles(tx, tenant, u)
+	}
+	return nil
+}
+
+func deleteUser(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	// The count first: whoever settles the count at the same time waits here, so
+	// that the user is counted either by both or by neither.
+	tx.Later("UPDATE user_counts SET users = users - 1 WHERE tenant_id = $1 AND settled_id >= $2", tenant, id)
+	u, err := scanUser(tx.QueryRow(ctx, "DELETE FROM users WHERE tenant_id = $1 AND id = $2 RETURNING "+columns, tenant, id))
+	if err != nil {
+		return notFound(err, "delete user")
+	}
+	for _, x := range u.identifiers() {
+		tx.Later("DELETE FROM user_identifiers WHERE tenant_id = $1 AND value = $2 AND user_id = $3", tenant, x.value, id)
+	}
+	queueSearch(tx, tenant, id, id)
+	return nil
+}

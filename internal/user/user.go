@@ -1,0 +1,328 @@
+// Package user keeps the people of a tenant: their names, addresses, attributes
+// and roles, and finds them again.
+//
+//	Create, Update, Delete   one user, with its audit event in the same transaction
+//	Find, FindByLogin        by id; by username, e-mail address or phone number
+//	List, Count              pages by cursor, filters, search by part of a word
+//	Indexer                  keeps the search index behind the changes
+//
+// Everything a user can be found by at sign-in is one row of user_identifiers,
+// whose primary key makes it unique in the tenant whatever kind it is. An
+// attacker would register an address that looks or folds like somebody else's,
+// or rename themselves to it: identifiers have one canonical form, and those that
+// fold into ASCII are refused.
+package user
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// Problems of users.
+var (
+	ErrNotFound = problem.New(problem.NotFound, "user_not_found", "There is no such user.")
+	ErrExists   = problem.New(problem.Conflict, "user_exists", "The e-mail address, phone number or username belongs to a user already.")
+	ErrInvalid  = problem.New(problem.Invalid, "invalid_user", "The user is not valid.")
+	ErrNobody   = ErrInvalid.Saying("A user needs an e-mail address, a phone number or a username.")
+)
+
+// Limits of what a user may hold, in bytes.
+const (
+	maxName       = 256
+	maxAttributes = 64 << 10
+	maxRoles      = 100
+)
+
+// A User is a person known to one tenant.
+type User struct {
+	ID              string
+	Username        string // as given, empty if the user has none
+	Email           string // canonical form of ParseEmail, or empty
+	Phone           string // E.164, or empty
+	FirstName       string
+	LastName        string
+	EmailVerified   bool
+	PhoneVerified   bool
+	IsActive        bool
+	Groups          json.RawMessage // as given; nil if unset
+	Attributes      json.RawMessage // a JSON object; nil if unset
+	RoleIDs         []string        // tenant-wide roles
+	RequiredActions []string        // what the user must do at the next sign-in
+	ConnectionID    string
+	CreatedAt       time.Time
+	ModifiedAt      time.Time
+	LastLoginAt     time.Time // zero before the first sign-in
+}
+
+// Login is what the user is called in a list: username, else e-mail address,
+// else phone number.
+func (u User) Login() string {
+	for _, s := range []string{u.Username, u.Email} {
+		if s != "" {
+			return s
+		}
+	}
+	return u.Phone
+}
+
+// Service keeps users. Its fields are set once, before use.
+type Service struct {
+	DB *database.DB
+	// Box returns the box of a tenant's secrets; cursors are signed with it.
+	Box func(ctx context.Context, tenant string) (*secret.Box, error)
+	// Connection returns the id of the connection of users made by hand.
+	Connection func(tenant string) string
+}
+
+// Check puts u into its normal form, or says what is wrong with it.
+func (u *User) Check() error {
+	var err error
+	if u.Email != "" {
+		if u.Email, err = ParseEmail(u.Email); err != nil {
+			return err
+		}
+	}
+	if u.Phone != "" {
+		if u.Phone, err = ParsePhone(u.Phone); err != nil {
+			return err
+		}
+	}
+	if u.Username != "" {
+		if u.Username, err = ParseUsername(u.Username); err != nil {
+			return err
+		}
+	}
+	if u.Login() == "" {
+		return ErrNobody
+	}
+	if u.FirstName, err = parseName("first_name", u.FirstName); err != nil {
+		return err
+	}
+	if u.LastName, err = parseName("last_name", u.LastName); err != nil {
+		return err
+	}
+	return u.checkExtras()
+}
+
+func (u *User) checkExtras() error {
+	u.EmailVerified = u.EmailVerified && u.Email != ""
+	u.PhoneVerified = u.PhoneVerified && u.Phone != ""
+	if len(u.Attributes) > maxAttributes || len(u.Groups) > maxAttributes {
+		return ErrInvalid.Saying("Attributes and groups may have 64 KiB each.").In("raw_attributes")
+	}
+	if isNull(u.Attributes) {
+		u.Attributes = nil
+	}
+	if isNull(u.Groups) {
+		u.Groups = nil
+	}
+	if u.Attributes != nil && u.Attributes[0] != '{' {
+		return ErrInvalid.Saying("raw_attributes must be a JSON object.").In("raw_attributes")
+	}
+	if len(u.RoleIDs) > maxRoles || len(u.RequiredActions) > maxRoles {
+		return ErrInvalid.Saying("A user holds at most %d roles.", maxRoles).In("role_id")
+	}
+	for _, id := range u.RoleIDs {
+		if !secret.IsID(id) {
+			return problem.New(problem.Invalid, "invalid_role", "A role id has 24 hex digits.").In("role_id")
+		}
+	}
+	return nil
+}
+
+func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
+
+func parseName(field, s string) (string, error) {
+	s = strings.TrimSpace(s)
+	if len(s) > maxName || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		return "", ErrInvalid.Saying("%s has at most %d bytes and no control characters.", field, maxName).In(field)
+	}
+	return s, nil
+}
+
+// Create adds a user. ID, times and the connection are set here; of 50 at once
+// with the same address one succeeds and the others get ErrExists. The actor
+// needs users:write, and roles:write to give roles.
+func (s *Service) Create(ctx context.Context, tx *database.Tx, by access.Actor, u User) (User, error) {
+	if err := by.Require(access.UsersWrite); err != nil {
+		return User{}, err
+	}
+	if len(u.RoleIDs) > 0 {
+		if err := by.Require(access.RolesWrite); err != nil {
+			return User{}, err
+		}
+	}
+	if err := u.Check(); err != nil {
+		return User{}, err
+	}
+	u.ID, u.CreatedAt, u.ModifiedAt, u.LastLoginAt = tx.NewID(), tx.Now, tx.Now, time.Time{}
+	u.ConnectionID = s.Connection(by.Tenant)
+	if err := claim(ctx, tx, by.Tenant, u.ID, u.identifiers()); err != nil {
+		return User{}, err
+	}
+	insertUser(tx, by.Tenant, u)
+	queueSearch(tx, by.Tenant, u.ID, u.ID)
+	return u, audit.Append(tx, by, audit.Event{Action: "user.created", Target: "user", TargetID: u.ID})
+}
+
+// Find returns the user of an id. The actor needs users:read.
+func (s *Service) Find(ctx context.Context, db database.Reader, by access.Actor, id string) (User, error) {
+	if err := by.Require(access.UsersRead); err != nil {
+		return User{}, err
+	}
+	if !secret.IsID(id) {
+		return User{}, ErrNotFound
+	}
+	return findUser(ctx, db, by.Tenant, id)
+}
+
+// FindByLogin returns the user of a username, e-mail address or phone number, in
+// whatever spelling. The actor needs users:read.
+func (s *Service) FindByLogin(ctx context.Context, db database.Reader, by access.Actor, login string) (User, error) {
+	if err := by.Require(access.UsersRead); err != nil {
+		return User{}, err
+	}
+	return findUserByIdentifier(ctx, db, by.Tenant, loginKey(login))
+}
+
+// A Change says what to alter of a user; nil fields stay as they are.
+type Change struct {
+	Username        *string
+	Email           *string
+	Phone           *string
+	FirstName       *string
+	LastName        *string
+	EmailVerified   *bool
+	PhoneVerified   *bool
+	IsActive        *bool
+	Groups          json.RawMessage
+	Attributes      json.RawMessage
+	RoleIDs         *[]string
+	RequiredActions *[]string
+}
+
+// apply makes the changes to u and names those that alter something.
+func (c Change) apply(u *User) (changed []string) {
+	set := func(name string, to, field *string) {
+		if to != nil && *to != *field {
+			*field = *to
+			changed = append(changed, name)
+		}
+	}
+	flag := func(name string, to, field *bool) {
+		if to != nil && *to != *field {
+			*field = *to
+			changed = append(changed, name)
+		}
+	}
+	email, phone := u.Email, u.Phone
+	set("username", c.Username, &u.Username)
+	set("email", c.Email, &u.Email)
+	set("phone", c.Phone, &u.Phone)
+	set("first_name", c.FirstName, &u.FirstName)
+	set("last_name", c.LastName, &u.LastName)
+	// A new address is not proved because the old one was.
+	u.EmailVerified = u.EmailVerified && u.Email == email
+	u.PhoneVerified = u.PhoneVerified && u.Phone == phone
+	flag("email_verified", c.EmailVerified, &u.EmailVerified)
+	flag("phone_verified", c.PhoneVerified, &u.PhoneVerified)
+	flag("is_active", c.IsActive, &u.IsActive)
+	if c.Groups != nil {
+		u.Groups, changed = c.Groups, append(changed, "groups")
+	}
+	if c.Attributes != nil {
+		u.Attributes, changed = c.Attributes, append(changed, "attributes")
+	}
+	if c.RoleIDs != nil {
+		u.RoleIDs, changed = *c.RoleIDs, append(changed, "roles")
+	}
+	if c.RequiredActions != nil {
+		u.RequiredActions, changed = *c.RequiredActions, append(changed, "required_actions")
+	}
+	return changed
+}
+
+// Update changes a user and returns it. Nothing to change is no error. The actor
+// needs users:write, and roles:write to change roles.
+func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, id string, c Change) (User, error) {
+	if err := by.Require(access.UsersWrite); err != nil {
+		return User{}, err
+	}
+	if c.RoleIDs != nil {
+		if err := by.Require(access.RolesWrite); err != nil {
+			return User{}, err
+		}
+	}
+	if !secret.IsID(id) {
+		return User{}, ErrNotFound
+	}
+	// Writes first, to hold the row: of two updates at once the second sees the
+	// first one's result.
+	old, err := touchUser(ctx, tx, by.Tenant, id)
+	if err != nil {
+		return User{}, err
+	}
+	if err := normalise(&c); err != nil {
+		return User{}, err
+	}
+	u := old
+	changed := c.apply(&u)
+	if len(changed) == 0 {
+		return old, nil
+	}
+	if err := u.Check(); err != nil {
+		return User{}, err
+	}
+	u.ModifiedAt = tx.Now
+	if err := reclaim(ctx, tx, by.Tenant, old, u); err != nil {
+		return User{}, err
+	}
+	if err := updateUser(ctx, tx, by.Tenant, u, c.RoleIDs != nil); err != nil {
+		return User{}, err
+	}
+	queueSearch(tx, by.Tenant, u.ID, u.ID)
+	return u, audit.Append(tx, by, audit.Event{Action: "user.updated", Target: "user", TargetID: id, Detail: map[string]any{"changed": changed}})
+}
+
+// normalise brings addresses of a change into the form they are compared in.
+func normalise(c *Change) error {
+	for _, f := range []struct {
+		value *string
+		parse func(string) (string, error)
+	}{{c.Email, ParseEmail}, {c.Phone, ParsePhone}, {c.Username, ParseUsername}} {
+		if f.value == nil || *f.value == "" {
+			continue
+		}
+		v, err := f.parse(*f.value)
+		if err != nil {
+			return err
+		}
+		*f.value = v
+	}
+	return nil
+}
+
+// Delete removes a user and, through foreign keys, everything that hangs on it.
+// The actor needs users:write.
+func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
+	if err := by.Require(access.UsersWrite); err != nil {
+		return err
+	}
+	if !secret.IsID(id) {
+		return ErrNotFound
+	}
+	if err := deleteUser(ctx, tx, by.Tenant, id); err != nil {
+		return err
+	}
+	return audit.Append(tx, by, audit.Event{Action: "user.deleted", Target: "user", TargetID: id})
+}

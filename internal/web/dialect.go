@@ -1,0 +1,128 @@
+package web
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/cardea-id/cardea/internal/problem"
+)
+
+// A Dialect writes a problem in the form that one surface's clients expect.
+type Dialect func(w http.ResponseWriter, r *http.Request, p *problem.Problem)
+
+// Fail answers err in the dialect of the surface that was asked. Any error that
+// is not a problem is answered as ErrInternal; what it was stands in the log.
+func Fail(w http.ResponseWriter, r *http.Request, err error) {
+	rec := Of(r.Context())
+	rec.err = err
+	p, ok := problem.From(err)
+	if !ok {
+		p = ErrInternal
+	}
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((p.RetryAfter+999e6)/1e9)))
+	}
+	if rec.dialect == nil {
+		API(w, r, p)
+		return
+	}
+	rec.dialect(w, r, p)
+}
+
+// Status is the HTTP status of a kind of problem.
+func Status(k problem.Kind) int {
+	switch k {
+	case problem.Invalid:
+		return http.StatusBadRequest
+	case problem.Unauthenticated:
+		return http.StatusUnauthorized
+	case problem.Forbidden:
+		return http.StatusForbidden
+	case problem.NotFound:
+		return http.StatusNotFound
+	case problem.NoMethod:
+		return http.StatusMethodNotAllowed
+	case problem.Conflict:
+		return http.StatusConflict
+	case problem.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case problem.Misdirected:
+		return http.StatusMisdirectedRequest
+	case problem.TooMany:
+		return http.StatusTooManyRequests
+	case problem.Unsupported:
+		return http.StatusNotImplemented
+	case problem.Unavailable:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// APIError is the error body of the SSOJet contract, with the request id and
+// the fields at fault added.
+type APIError struct {
+	Error       string          `json:"error"`
+	Description string          `json:"error_description"`
+	Number      int             `json:"error_code"`
+	Fields      []problem.Field `json:"errors,omitempty"`
+	RequestID   string          `json:"request_id,omitempty"`
+}
+
+// API is the dialect of /api: {"error", "error_description", "error_code"}.
+func API(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
+	if p.Kind == problem.Unauthenticated {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="cardea"`)
+	}
+	err := Write(w, Status(p.Kind), APIError{p.Code, p.Message, Number(p.Code), p.Fields, Of(r.Context()).ID})
+	if err != nil {
+		panic(err) // strings and numbers always encode
+	}
+}
+
+// numbers is the one table of error codes. Those of the contract keep its
+// numbers; ours continue each of its ranges (8xx general, 10xx validation and
+// OpenID Connect, 25xx roles and permissions, 40xx tenants).
+var numbers = map[string]int{
+	"malformed_request":        800,
+	"resource_not_found":       801,
+	"invalid_request_body":     807,
+	"method_not_allowed":       810,
+	"request_too_large":        811,
+	"rate_limited":             812,
+	"unavailable":              813,
+	"busy":                     813,
+	"not_supported":            814,
+	"https_required":           815,
+	"invalid_query_parameters": 842,
+	"invalid_cursor":           843,
+	"invalid_client":           1001,
+	"access_token_required":    1003,
+	"invalid_access_token":     1004,
+	"internal_error":           1006,
+	"invalid_email":            1008,
+	"invalid_phone":            1012,
+	"invalid_username":         1013,
+	"invalid_user":             1014,
+	"user_not_found":           1035,
+	"user_exists":              1049,
+	"invalid_scope":            1060,
+	"access_denied":            2501,
+	"invalid_role":             2502,
+	"role_exists":              2503,
+	"unknown_host":             4001,
+	"tenant_not_found":         4002,
+	"tenant_exists":            4003,
+	"invalid_tenant":           4004,
+	"invalid_application":      4005,
+	"application_not_found":    4006,
+}
+
+// Number is the error_code of a problem's code; 800 for one without a number of
+// its own.
+func Number(code string) int {
+	if n, ok := numbers[code]; ok {
+		return n
+	}
+	return 800
+}

@@ -1,0 +1,193 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// Edge is the outermost handler: it makes the record of each request, answers
+// panics, and writes one line to the log at the end.
+type Edge struct {
+	Log *slog.Logger
+	// TrustedProxies may say in X-Forwarded-For, -Proto and -Host who the client
+	// is and what it asked. Nobody else is believed.
+	TrustedProxies []netip.Prefix
+	// AllowHTTP lets plain http through; only the developer mode sets it.
+	AllowHTTP bool
+	// Dialect picks the dialect for errors of an address.
+	Dialect func(path string) Dialect
+	// Observe is told of each request when it is over; it may be nil.
+	Observe func(route, method string, status int, took time.Duration)
+	Next    http.Handler
+}
+
+func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rec := &Record{ID: requestID(r), start: time.Now(), dialect: e.Dialect(r.URL.Path)}
+	e.identify(r, rec)
+	sw := &statusWriter{ResponseWriter: w}
+	r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
+	head := w.Header()
+	head["X-Request-Id"] = []string{rec.ID}
+	head["X-Content-Type-Options"] = nosniff
+	head["Referrer-Policy"] = noReferrer
+	head["Cache-Control"] = noStore
+	if rec.Secure {
+		head["Strict-Transport-Security"] = hsts
+	}
+	defer e.finish(sw, r, rec)
+	if !rec.Secure && !e.AllowHTTP && !isHealth(r.URL.Path) {
+		e.refusePlain(sw, r, rec)
+		return
+	}
+	e.Next.ServeHTTP(sw, r)
+}
+
+var (
+	nosniff    = []string{"nosniff"}
+	noReferrer = []string{"no-referrer"}
+	noStore    = []string{"no-store"}
+	hsts       = []string{"max-age=63072000; includeSubDomains"}
+)
+
+// isHealth lets a local probe ask without TLS.
+func isHealth(path string) bool { return path == "/livez" || path == "/readyz" }
+
+// refusePlain sends browsers to https and refuses API calls: a client that was
+// redirected would have sent its key in the open already, and not notice.
+func (e *Edge) refusePlain(w http.ResponseWriter, r *http.Request, rec *Record) {
+	page := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
+	if !page {
+		Fail(w, r, ErrPlainHTTP)
+		return
+	}
+	http.Redirect(w, r, "https://"+rec.Host+r.URL.RequestURI(), http.StatusPermanentRedirect)
+}
+
+// finish turns a panic into an answer and writes the request's line.
+func (e *Edge) finish(w *statusWriter, r *http.Request, rec *Record) {
+	if p := recover(); p != nil {
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		if w.status == 0 {
+			Fail(w, r, err)
+		}
+		rec.err = err
+	}
+	took := time.Since(rec.start)
+	if e.Observe != nil {
+		e.Observe(rec.route, r.Method, w.status, took)
+	}
+	level := slog.LevelInfo
+	if w.status >= 500 {
+		level = slog.LevelError
+	}
+	if !e.Log.Enabled(r.Context(), level) {
+		return
+	}
+	// The path and not the query: links and codes travel in queries.
+	args := append([]any{"request_id", rec.ID, "method", r.Method, "path", r.URL.Path, "status", w.status, "ms", float64(took.Microseconds()) / 1000,
+		"ip", rec.IP, "tenant", rec.Actor.Tenant, "actor", rec.Actor.Name}, rec.Fields...)
+	if rec.err != nil {
+		args = append(args, "err", rec.err.Error())
+	}
+	e.Log.Log(r.Context(), level, "request", args...)
+}
+
+// requestID takes over the id of a proxy if it is plain, else makes one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	if len(id) < 8 || len(id) > 64 || strings.ContainsFunc(id, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_')
+	}) {
+		return secret.ID(time.Now())
+	}
+	return id
+}
+
+// identify finds the client's address, scheme and host.
+func (e *Edge) identify(r *http.Request, rec *Record) {
+	rec.Secure = r.TLS != nil
+	rec.Host = CanonicalHost(r.Host)
+	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
+	client := addr.Addr().Unmap().WithZone("")
+	if e.trusts(client) {
+		client = e.forwardedFor(r, client)
+		if proto := r.Header.Get("X-Forwarded-Proto"); proto != "" {
+			rec.Secure = strings.EqualFold(proto, "https")
+		}
+		if host := r.Header.Get("X-Forwarded-Host"); host != "" {
+			rec.Host = CanonicalHost(host)
+		}
+	}
+	if client.IsValid() {
+		rec.IP = client.String()
+	}
+}
+
+func (e *Edge) trusts(a netip.Addr) bool {
+	for _, p := range e.TrustedProxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// forwardedFor walks X-Forwarded-For from the right and returns the first
+// address that is not a trusted proxy; what stands to the left of it is hearsay.
+func (e *Edge) forwardedFor(r *http.Request, client netip.Addr) netip.Addr {
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		a, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			return client
+		}
+		client = a.Unmap().WithZone("")
+		if !e.trusts(client) {
+			return client
+		}
+	}
+	return client
+}
+
+// CanonicalHost is a Host header in lower case, without port and trailing dot.
+func CanonicalHost(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+}
+
+// statusWriter remembers the status for the log.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

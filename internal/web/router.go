@@ -1,0 +1,100 @@
+package web
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/cardea-id/cardea/internal/access"
+)
+
+// A Route is one operation of the product's HTTP surface.
+type Route struct {
+	Method string
+	// Paths are the addresses that reach it, in the form of http.ServeMux; the
+	// first is the documented one.
+	Paths []string
+	// Needs is the scope the operation asks for, empty if it asks for none. The
+	// operation itself enforces it; here it is for the description and for the
+	// test that tries every route without.
+	Needs access.Permission
+	// Public says that the operation may be called by anyone.
+	Public bool
+	Doc    Doc
+	Endpoint
+}
+
+// A Doc describes a route to a reader.
+type Doc struct {
+	Tag     string
+	Summary string // a few words, no full stop
+	Text    string // anything a caller must know beyond that
+	Query   []Param
+	Example any // of the answer
+	Request any // example of the request body
+}
+
+// A Param is a query parameter that the operation reads by itself rather than
+// through its In.
+type Param struct{ Name, Text string }
+
+// A Router finds the route for a request. It is built at start-up and then only
+// read.
+type Router struct {
+	mux    http.ServeMux
+	routes []Route
+}
+
+// Add registers a route.
+func (ro *Router) Add(route Route) {
+	for _, path := range route.Paths {
+		ro.mux.Handle(route.Method+" "+path, guard(route))
+	}
+	ro.routes = append(ro.routes, route)
+}
+
+// Routes lists what was added, in order.
+func (ro *Router) Routes() []Route { return ro.routes }
+
+// guard lets nobody through to a route that is not public without a valid key or
+// token. What the key allows is the operation's business.
+func guard(route Route) http.Handler {
+	if route.Public {
+		return route
+	}
+	return Handler(func(w http.ResponseWriter, r *http.Request) error {
+		rec := Of(r.Context())
+		if rec.AuthErr != nil {
+			return rec.AuthErr
+		}
+		if rec.Actor.IsVisitor() {
+			return ErrNobody
+		}
+		route.ServeHTTP(w, r)
+		return nil
+	})
+}
+
+var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+
+func (ro *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, pattern := ro.mux.Handler(r)
+	Of(r.Context()).route = pattern
+	if pattern != "" {
+		ro.mux.ServeHTTP(w, r)
+		return
+	}
+	var allowed []string
+	for _, m := range methods {
+		probe := *r
+		probe.Method = m
+		if _, pattern := ro.mux.Handler(&probe); pattern != "" {
+			allowed = append(allowed, m)
+		}
+	}
+	if len(allowed) == 0 {
+		Fail(w, r, ErrNoRoute)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	Fail(w, r, ErrNoMethod)
+}
