@@ -49,12 +49,14 @@ const MaxList = 1000
 func List(ctx context.Context, r database.Reader, tenant string, f Filter, limit int) ([]Listed, error) {
 	where, args := f.conditions(tenant)
 	args = append(args, min(max(limit, 1), MaxList))
-	// One statement over both tables: an event that is being sealed is in one of them.
+	newest := fmt.Sprintf("ORDER BY id DESC LIMIT $%d", len(args))
+	// One statement over both tables: an event that is being sealed is in one of
+	// them. Each half has a limit of its own, or PostgreSQL sorts the whole log.
 	rows, err := r.Query(ctx, fmt.Sprintf(`
-		SELECT %[1]s, CAST(0 AS BIGINT) AS seq FROM audit_unsealed WHERE %[2]s
+		SELECT %[1]s, seq FROM (SELECT %[1]s, CAST(0 AS BIGINT) AS seq FROM audit_unsealed WHERE %[2]s %[3]s) AS fresh
 		UNION ALL
-		SELECT %[1]s, seq FROM audit_events WHERE %[2]s
-		ORDER BY id DESC LIMIT $%[3]d`, columns, where, len(args)), args...)
+		SELECT %[1]s, seq FROM (SELECT %[1]s, seq FROM audit_events WHERE %[2]s %[3]s) AS sealed
+		%[3]s`, columns, where, newest), args...)
 	return database.Collect(rows, err, "list events", func(from database.Scanner) (Listed, error) {
 		var e row
 		err := e.scan(from, &e.seq)
