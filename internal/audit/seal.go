@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -16,7 +17,7 @@ import (
 // them until the next round.
 type Sealer struct {
 	DB  *database.DB
-	Log *slog.Logger // where faults of the background work go
+	Log *slog.Logger // where faults of the background work go; slog.Default if nil
 }
 
 const (
@@ -45,7 +46,7 @@ func (s *Sealer) Run(ctx context.Context) error {
 			wait = sealInterval
 		case ctx.Err() == nil:
 			wait = min(2*wait, sealPause)
-			s.Log.Error("seal the log", "error", err, "again_in", wait)
+			cmp.Or(s.Log, slog.Default()).Error("seal the log", "error", err, "again_in", wait)
 		}
 	}
 }

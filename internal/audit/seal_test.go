@@ -284,3 +284,37 @@ func BenchmarkSeal(b *testing.B) {
 		})
 	}
 }
+
+// TestRunGoesOnAfterAFault: a database that is away for a while must not end the
+// sealing, and the fault must be told.
+func TestRunGoesOnAfterAFault(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		told := make(chan struct{}, 100)
+		b.sealer.Log = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+			told <- struct{}{}
+			return len(p), nil
+		}), nil))
+		b.fill(t, acme, 3)
+		rename := func(from, to string) {
+			err := b.db.Write(t.Context(), func(tx *database.Tx) error {
+				_, err := tx.Exec(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to)
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		rename("audit_events", "audit_away")
+		stop := b.start(t)
+		<-told
+		rename("audit_away", "audit_events")
+		stop()
+		if r := b.verify(t, acme); r.Fault != nil || r.Proved != 3 {
+			t.Errorf("report %+v", r)
+		}
+	})
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
