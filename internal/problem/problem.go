@@ -11,6 +11,9 @@ package problem
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -51,9 +54,32 @@ type Field struct {
 	Message string `json:"message"`
 }
 
-// New declares a problem, usually as a package variable.
+// New declares a problem as a package variable, which also puts it on the list
+// that the manual shows. To say something else under the same code use Saying.
 func New(k Kind, code, message string) *Problem {
-	return &Problem{Kind: k, Code: code, Message: message}
+	p := &Problem{Kind: k, Code: code, Message: message}
+	declared.Lock()
+	defer declared.Unlock()
+	if !slices.ContainsFunc(declared.list, p.sameCode) {
+		declared.list = append(declared.list, p)
+	}
+	return p
+}
+
+// declared holds the first declaration of each code.
+var declared struct {
+	sync.Mutex
+	list []*Problem
+}
+
+func (p *Problem) sameCode(q *Problem) bool { return p.Code == q.Code }
+
+// All lists every declared problem by code; of those that share a code, the one
+// that was declared first.
+func All() []*Problem {
+	declared.Lock()
+	defer declared.Unlock()
+	return slices.SortedFunc(slices.Values(declared.list), func(p, q *Problem) int { return strings.Compare(p.Code, q.Code) })
 }
 
 // Because returns a copy of p that remembers why it happened. The cause is for

@@ -10,6 +10,7 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/web"
 )
 
 // Problems of API keys.
@@ -44,7 +45,7 @@ func (s *Service) CreateKey(ctx context.Context, tx *database.Tx, by access.Acto
 		}
 	}
 	if name = strings.TrimSpace(name); name == "" || len(name) > 200 {
-		return Key{}, "", problem.New(problem.Invalid, "invalid_request_body", "A key needs a name of at most 200 bytes.").In("name")
+		return Key{}, "", web.ErrBody.Saying("A key needs a name of at most 200 bytes.").In("name")
 	}
 	key, hash := secret.NewKey("sk_")
 	k := Key{ID: tx.NewID(), Name: name, Hint: key[len(key)-4:], Scopes: scopes, CreatedBy: by.Name, CreatedAt: tx.Now, ExpiresAt: expires}

@@ -24,39 +24,39 @@ import (
 // Full is the full user form, with _id and connection_id.
 type Full struct {
 	ID                string          `json:"_id"`
-	AccountID         string          `json:"account_id"`
-	OrganizationID    string          `json:"organization_id,omitempty"` // only in the answer to create
-	ConnectionID      string          `json:"connection_id"`
-	Email             string          `json:"email"`
+	AccountID         string          `json:"account_id" doc:"The tenant"`
+	OrganizationID    string          `json:"organization_id,omitempty" doc:"Zeros, and only in the answer to create"`
+	ConnectionID      string          `json:"connection_id" doc:"How the user came in"`
+	Email             string          `json:"email" doc:"Empty if unset"`
 	FirstName         string          `json:"first_name"`
 	LastName          string          `json:"last_name"`
-	Groups            json.RawMessage `json:"groups"`
-	RawAttributes     json.RawMessage `json:"raw_attributes"`
-	Roles             []string        `json:"roles"`
+	Groups            json.RawMessage `json:"groups" doc:"As it was given, null if unset"`
+	RawAttributes     json.RawMessage `json:"raw_attributes" doc:"An object of free keys, null if unset"`
+	Roles             []string        `json:"roles" schema:"nullable" doc:"Ids of roles, null if there are none"`
 	PasskeyCredential json.RawMessage `json:"passkey_credential"`
-	PhoneID           string          `json:"phone_id"`
+	PhoneID           string          `json:"phone_id" doc:"Phone number in E.164 form, empty if unset"`
 	CreatedAt         stamp           `json:"created_at"`
 	ModifiedAt        stamp           `json:"modified_at"`
 	EmailVerified     bool            `json:"email_verified"`
 	IsActive          bool            `json:"is_active"`
-	LastLoginAt       stamp           `json:"LastLoginAt"`
+	LastLoginAt       stamp           `json:"LastLoginAt" schema:"nullable" doc:"null before the first sign-in"`
 	Tenants           json.RawMessage `json:"tenants"`
 	Identities        json.RawMessage `json:"identities"`
-	Username          string          `json:"username,omitempty"` // not in the contract
+	Username          string          `json:"username,omitempty" doc:"Absent if the user has none"` // not in the contract
 }
 
 // Short is the short user form, with id and connection_type.
 type Short struct {
 	ID             string `json:"id"`
-	AccountID      string `json:"account_id"`
-	ConnectionType string `json:"connection_type"`
+	AccountID      string `json:"account_id" doc:"The tenant"`
+	ConnectionType string `json:"connection_type" doc:"ManualUser for users made by API"`
 	Email          string `json:"email"`
 	FirstName      string `json:"first_name"`
 	LastName       string `json:"last_name"`
 	CreatedAt      stamp  `json:"created_at"`
 	ModifiedAt     stamp  `json:"modified_at"`
 	IsActive       bool   `json:"is_active"`
-	LastLoginAt    stamp  `json:"LastLoginAt"`
+	LastLoginAt    stamp  `json:"LastLoginAt" schema:"nullable" doc:"null before the first sign-in"`
 }
 
 // stamp is a time as RFC 3339 in UTC with milliseconds; the zero time is null.
@@ -71,6 +71,9 @@ func (s stamp) MarshalJSON() ([]byte, error) {
 	}
 	return time.Time(s).UTC().AppendFormat(make([]byte, 0, 32), `"`+stampForm+`"`), nil
 }
+
+// Schema tells the API description that a stamp is a time.
+func (stamp) Schema() any { return time.Time{} }
 
 // FullForm returns u in the full form.
 func FullForm(tenant string, u User) Full {
@@ -90,32 +93,51 @@ func ShortForm(tenant string, u User) Short {
 	}
 }
 
+// ErrUnnamed answers a deletion that names nobody.
+var ErrUnnamed = problem.New(problem.Invalid, "malformed_request", "Name the user in the address: DELETE /api/v1/users/{userid}.")
+
 // Mount adds the calls to r.
 func (s *Service) Mount(r *web.Router) {
+	const tag = "Users"
+	type problems = []*problem.Problem
+	fields := problems{ErrInvalid, ErrEmail, ErrPhone, ErrUsername}
 	for _, route := range []web.Route{
 		{Method: "GET", Paths: []string{"/api/v1/users", "/api/api/users"}, Needs: access.UsersRead, Endpoint: web.JSON(http.StatusOK, s.getUsers),
-			Doc: web.Doc{Tag: "Users", Summary: "List users", Text: "A bare array of users in the full form, by creation unless sorted otherwise. " +
-				"If there are more, the next page's cursor is in X-Next-Cursor and its address in Link."}},
+			Doc: web.Doc{Tag: tag, Summary: "List users", Text: "A bare array of users in the full form, by creation unless sorted otherwise. " +
+				"If there are more, the next page's cursor is in X-Next-Cursor and its address in Link. A page through all users shows each of them once, also while others come and go.",
+				Headers: []web.Param{
+					{Name: "X-Next-Cursor", Text: "Cursor of the next page; absent on the last one"},
+					{Name: "Link", Text: `Address of the next page, rel="next"; absent on the last one`},
+				},
+				Errors: problems{ErrCursor}, Example: []Full{exampleFull()}}},
 		{Method: "POST", Paths: []string{"/api/v1/users", "/api/api/users"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postUser),
-			Doc: web.Doc{Tag: "Users", Summary: "Create a user"}},
+			Doc: web.Doc{Tag: tag, Summary: "Create a user", Text: "A user needs an e-mail address, a phone number or a username; each belongs to one user of the tenant.",
+				Errors: append(problems{ErrExists}, fields...), Request: exampleCreate, Example: exampleCreated()}},
 		{Method: "GET", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersRead, Endpoint: web.JSON(http.StatusOK, s.getUser),
-			Doc: web.Doc{Tag: "Users", Summary: "Get a user by id", Text: "An e-mail address in place of the id is taken too, and answered in the short form."}},
+			Doc: web.Doc{Tag: tag, Summary: "Get a user by id", Text: "An e-mail address in place of the id is taken too, and answered in the short form.",
+				Errors: problems{ErrNotFound, ErrEmail}, Example: exampleFull()}},
 		{Method: "GET", Paths: []string{"/api/v1/users/{useremail}/email"}, Needs: access.UsersRead, Endpoint: web.JSON(http.StatusOK, s.getUserByEmail),
-			Doc: web.Doc{Tag: "Users", Summary: "Get a user by e-mail address"}},
+			Doc: web.Doc{Tag: tag, Summary: "Get a user by e-mail address", Text: "Answers the short form: id and connection_type instead of _id and connection_id.",
+				Errors: problems{ErrNotFound, ErrEmail}, Example: exampleShort}},
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.putUser),
-			Doc: web.Doc{Tag: "Users", Summary: "Update a user", Text: "What the body does not name stays as it is."}},
+			Doc: web.Doc{Tag: tag, Summary: "Update a user", Text: "What the body does not name stays as it is. A new e-mail address is unverified.",
+				Errors: append(problems{ErrNotFound, ErrExists}, fields...), Request: exampleUpdate, Example: exampleUpdated()}},
 		{Method: "POST", Paths: []string{"/api/v1/users/{userid}/verify"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postVerify),
-			Doc: web.Doc{Tag: "Users", Summary: "Set whether a user's e-mail address is verified"}},
+			Doc: web.Doc{Tag: tag, Summary: "Set whether a user's e-mail address is verified", Text: "The booleans true and false are taken too, and the misspelt name vefification_status.",
+				Errors: problems{ErrNotFound}, Request: exampleVerify, Example: exampleVerified()}},
 		{Method: "DELETE", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.deleteUser),
-			Doc: web.Doc{Tag: "Users", Summary: "Delete a user"}},
+			Doc: web.Doc{Tag: tag, Summary: "Delete a user", Text: "The body, if there is one, is not read.", Errors: problems{ErrNotFound}, Example: deleted{true}}},
 		{Method: "DELETE", Paths: []string{"/api/v1/users/{$}", "/api/v1/users"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.deleteNobody),
-			Doc: web.Doc{Tag: "Users", Summary: "Refuse to delete without an id", Text: "The contract's sample lacks the id. This answers 400, whoever asks, and deletes nobody."}},
+			Doc: web.Doc{Tag: tag, Summary: "Refuse to delete without an id", Text: "The contract's sample lacks the id. This always answers an error and deletes nobody.",
+				Errors: problems{ErrUnnamed}}},
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}/roles"}, Needs: access.RolesWrite, Endpoint: web.JSON(http.StatusOK, s.putRoles),
-			Doc: web.Doc{Tag: "Users", Summary: "Replace a user's roles"}},
+			Doc: web.Doc{Tag: tag, Summary: "Replace a user's roles", Text: "A bare array of ids and a single id as a string are taken too.",
+				Errors: problems{ErrNotFound, ErrRole, ErrInvalid}, Request: exampleRoles, Example: exampleWithRole()}},
 		{Method: "GET", Paths: []string{"/api/account/identity/users/{userid}/organizations", "/api/v1/users/{userid}/organizations"}, Needs: access.OrganizationsRead,
-			Endpoint: web.JSON(http.StatusOK, s.getOrganizations), Doc: web.Doc{Tag: "Users", Summary: "List a user's organizations"}},
+			Endpoint: web.JSON(http.StatusOK, s.getOrganizations),
+			Doc:      web.Doc{Tag: tag, Summary: "List a user's organizations", Errors: problems{ErrNotFound}, Example: exampleOrganizations}},
 		{Method: "GET", Paths: []string{"/api/v1/users/{userid}/loginlogs"}, Needs: access.LogsRead, Endpoint: web.JSON(http.StatusOK, s.getLoginLogs),
-			Doc: web.Doc{Tag: "Users", Summary: "List a user's sign-ins", Text: "Newest first, at most 100."}},
+			Doc: web.Doc{Tag: tag, Summary: "List a user's sign-ins", Text: "Newest first, at most 100.", Errors: problems{ErrNotFound}, Example: exampleLoginLogs}},
 	} {
 		r.Add(route)
 	}
@@ -226,7 +248,7 @@ func (in getUsersRequest) next(cursor string) string {
 }
 
 type userRequest struct {
-	UserID string `path:"userid"`
+	UserID string `path:"userid" doc:"Id of the user, 24 hex digits"`
 }
 
 // oneUser is a user in either of the contract's forms.
@@ -257,7 +279,7 @@ func (s *Service) getUser(ctx context.Context, by access.Actor, in userRequest) 
 }
 
 type userByEmailRequest struct {
-	Email string `path:"useremail"`
+	Email string `path:"useremail" doc:"E-mail address of the user, in any letter case"`
 }
 
 func (s *Service) getUserByEmail(ctx context.Context, by access.Actor, in userByEmailRequest) (Short, error) {
@@ -276,15 +298,15 @@ type body struct {
 	Email         *string         `json:"email"`
 	FirstName     *string         `json:"first_name"`
 	LastName      *string         `json:"last_name"`
-	Groups        json.RawMessage `json:"groups"`
-	RawAttributes json.RawMessage `json:"raw_attributes"`
+	Groups        json.RawMessage `json:"groups" doc:"Anything; kept as it is"`
+	RawAttributes json.RawMessage `json:"raw_attributes" doc:"An object of free keys, at most 64 KiB"`
 	// Not in the contract's old pages:
 	Username      *string         `json:"username"`
-	Phone         *string         `json:"phone"`
-	PhoneID       *string         `json:"phone_id"`
+	Phone         *string         `json:"phone" doc:"In international form, such as +4915112345678"`
+	PhoneID       *string         `json:"phone_id" doc:"The same as phone"`
 	IsActive      *bool           `json:"is_active"`
 	EmailVerified *bool           `json:"email_verified"`
-	UserMetadata  json.RawMessage `json:"user_metadata"`
+	UserMetadata  json.RawMessage `json:"user_metadata" doc:"The same as raw_attributes"`
 }
 
 func (b body) change() Change {
@@ -335,7 +357,7 @@ func (s *Service) postUser(ctx context.Context, by access.Actor, in postUserRequ
 }
 
 type putUserRequest struct {
-	UserID string `path:"userid"`
+	UserID string `path:"userid" doc:"Id of the user, 24 hex digits"`
 	body
 }
 
@@ -359,9 +381,9 @@ func (s *Service) change(ctx context.Context, by access.Actor, id string, c Chan
 }
 
 type postVerifyRequest struct {
-	UserID     string `path:"userid"`
-	Status     flag   `json:"verification_status"`
-	Misspelled flag   `json:"vefification_status"` // as one page of the contract has it
+	UserID     string `path:"userid" doc:"Id of the user, 24 hex digits"`
+	Status     flag   `json:"verification_status" doc:"true or false, as a string"`
+	Misspelled flag   `json:"vefification_status" doc:"The same, as one page of the contract spells it"`
 }
 
 // flag is "true" or "false" as a string, as the contract has it, or as a boolean.
@@ -407,16 +429,16 @@ func (s *Service) deleteNobody(_ context.Context, by access.Actor, _ struct{}) (
 	if err := by.Require(access.UsersWrite); err != nil {
 		return deleted{}, err
 	}
-	return deleted{}, problem.New(problem.Invalid, "malformed_request", "Name the user in the address: DELETE /api/v1/users/{userid}.")
+	return deleted{}, ErrUnnamed
 }
 
 type putRolesRequest struct {
-	UserID string `path:"userid"`
+	UserID string `path:"userid" doc:"Id of the user, 24 hex digits"`
 	roles
 }
 
 type roles struct {
-	RoleID []string `json:"role_id"`
+	RoleID []string `json:"role_id" schema:"required" doc:"Ids of all roles the user shall have"`
 }
 
 // UnmarshalJSON takes {"role_id": […]}, {"role_id": "…"} or a bare array: the
@@ -450,7 +472,8 @@ func (s *Service) putRoles(ctx context.Context, by access.Actor, in putRolesRequ
 	if in.RoleID == nil {
 		return Full{}, web.ErrBody.Saying("role_id is required: an array of role ids.").In("role_id")
 	}
-	return s.change(ctx, by, in.UserID, Change{RoleIDs: &in.RoleID})
+	// Who may give roles need not be allowed to change users otherwise.
+	return s.change(ctx, by.With(append(by.Permissions(), access.UsersWrite)...), in.UserID, Change{RoleIDs: &in.RoleID})
 }
 
 type organizations struct {
@@ -462,14 +485,14 @@ type organizations struct {
 type organization struct {
 	ID               string   `json:"id"`
 	Name             string   `json:"Name"`
-	WhiteListDomains []string `json:"WhiteListDomains"`
+	WhiteListDomains []string `json:"WhiteListDomains" schema:"nullable"`
 	AllowOutside     bool     `json:"AllowProfilesOutsideOrganization"`
 	Domain           string   `json:"domain"`
 	WorkspaceName    string   `json:"WorkspaceName"`
 	Roles            []struct {
 		ID          string   `json:"role_id"`
 		Name        string   `json:"role_name"`
-		Permissions []string `json:"permissions"`
+		Permissions []string `json:"permissions" schema:"nullable"`
 	} `json:"roles"`
 	IsActive bool   `json:"is_active"`
 	Status   string `json:"status"`

@@ -33,6 +33,7 @@ var (
 	ErrNotFound = problem.New(problem.NotFound, "user_not_found", "There is no such user.")
 	ErrExists   = problem.New(problem.Conflict, "user_exists", "The e-mail address, phone number or username belongs to a user already.")
 	ErrInvalid  = problem.New(problem.Invalid, "invalid_user", "The user is not valid.")
+	ErrRole     = problem.New(problem.Invalid, "invalid_role", "A role id has 24 hex digits.").In("role_id")
 	ErrNobody   = ErrInvalid.Saying("A user needs an e-mail address, a phone number or a username.")
 )
 
@@ -134,7 +135,7 @@ func (u *User) checkExtras() error {
 	}
 	for _, id := range u.RoleIDs {
 		if !secret.IsID(id) {
-			return problem.New(problem.Invalid, "invalid_role", "A role id has 24 hex digits.").In("role_id")
+			return ErrRole
 		}
 	}
 	return nil

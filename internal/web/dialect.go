@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/cardea-id/cardea/internal/problem"
@@ -80,6 +81,24 @@ func API(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
 	}
 }
 
+// A Code is one row of the table of error codes.
+type Code struct {
+	Number  int    // error_code
+	Code    string // error
+	Status  int    // HTTP status in the dialect of /api
+	Message string // what it usually says
+}
+
+// Codes is the table of error codes: every declared problem, by number.
+func Codes() []Code {
+	var out []Code
+	for _, p := range problem.All() {
+		out = append(out, Code{Number(p.Code), p.Code, Status(p.Kind), p.Message})
+	}
+	slices.SortStableFunc(out, func(a, b Code) int { return a.Number - b.Number })
+	return out
+}
+
 // numbers is the one table of error codes. Those of the contract keep its
 // numbers; ours continue each of its ranges (8xx general, 10xx validation and
 // OpenID Connect, 25xx roles and permissions, 40xx tenants).
@@ -91,9 +110,12 @@ var numbers = map[string]int{
 	"request_too_large":        811,
 	"rate_limited":             812,
 	"unavailable":              813,
-	"busy":                     813,
 	"not_supported":            814,
 	"https_required":           815,
+	"job_not_found":            816,
+	"message_not_found":        817,
+	"channel_not_configured":   818,
+	"busy":                     819,
 	"invalid_query_parameters": 842,
 	"invalid_cursor":           843,
 	"invalid_client":           1001,
@@ -104,6 +126,10 @@ var numbers = map[string]int{
 	"invalid_phone":            1012,
 	"invalid_username":         1013,
 	"invalid_user":             1014,
+	"recipient_invalid":        1015,
+	"message_invalid":          1016,
+	"invalid_password":         1017,
+	"password_too_long":        1018,
 	"user_not_found":           1035,
 	"user_exists":              1049,
 	"invalid_scope":            1060,

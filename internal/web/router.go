@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/problem"
 )
 
 // A Route is one operation of the product's HTTP surface.
@@ -28,13 +29,18 @@ type Doc struct {
 	Tag     string
 	Summary string // a few words, no full stop
 	Text    string // anything a caller must know beyond that
+	// Query lists parameters that the operation reads by itself rather than
+	// through its In.
 	Query   []Param
+	Headers []Param // of the answer, beside those of every answer
+	// Errors lists what the operation may answer beside the errors that every
+	// operation with such a path, body and scope may answer.
+	Errors  []*problem.Problem
 	Example any // of the answer
 	Request any // example of the request body
 }
 
-// A Param is a query parameter that the operation reads by itself rather than
-// through its In.
+// A Param is a named thing that travels beside a body, and what it says.
 type Param struct{ Name, Text string }
 
 // A Router finds the route for a request. It is built at start-up and then only
