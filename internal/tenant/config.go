@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -27,7 +28,7 @@ type Config struct {
 }
 
 type configBranding struct {
-	Schema                string          `json:"branding_schema"` // a JSON document as a string
+	Schema                string          `json:"branding_schema" doc:"A JSON document, as a string"`
 	AdminSchema           string          `json:"admin_branding_schema"`
 	Brand                 string          `json:"brand"`
 	Signature             string          `json:"signature"`
@@ -100,7 +101,7 @@ type magicOTPText struct {
 }
 
 type getConfigRequest struct {
-	ClientID string `query:"client_id" doc:"The application; one of client_id and domain is required"`
+	ClientID string `query:"client_id" doc:"The application. One of client_id and domain is required"`
 	Domain   string `query:"domain" doc:"The tenant's host or custom domain"`
 }
 
@@ -141,6 +142,10 @@ func (s *Service) config(ctx context.Context, t Tenant, app Application) (Config
 			app = apps[0]
 		}
 	}
+	return configOf(t, app), nil
+}
+
+func configOf(t Tenant, app Application) Config {
 	b := t.Settings.Branding.withDefaults(t)
 	c := Config{
 		ID: t.ID, Name: t.Name, ClientID: app.ClientID,
@@ -163,7 +168,7 @@ func (s *Service) config(ctx context.Context, t Tenant, app Application) (Config
 	if len(app.RedirectURIs) > 0 {
 		c.DefaultRedirectURL = app.RedirectURIs[0]
 	}
-	return c, nil
+	return c
 }
 
 func (b Branding) withDefaults(t Tenant) Branding {
@@ -201,29 +206,36 @@ func (b Branding) schema() string {
 // Mount adds the calls to r.
 func (s *Service) Mount(r *web.Router) {
 	apps, keys := "Applications", "API keys"
+	type problems = []*problem.Problem
 	for _, route := range []web.Route{
 		{Method: "GET", Paths: []string{"/api/v1/config"}, Public: true, Endpoint: web.JSON(http.StatusOK, s.getConfig),
-			Doc: web.Doc{Tag: "Configuration", Summary: "Get the configuration of an application or a domain"}},
+			Doc: web.Doc{Tag: "Configuration", Summary: "Get the configuration of an application or a domain", Text: "What a sign-in page needs to know before anybody has signed in.",
+				Errors: problems{ErrNotFound}, Example: exampleConfig}},
 		{Method: "GET", Paths: []string{"/api/v1/applications"}, Needs: access.ApplicationsRead, Endpoint: web.JSON(http.StatusOK, s.getApplications),
-			Doc: web.Doc{Tag: apps, Summary: "List applications"}},
+			Doc: web.Doc{Tag: apps, Summary: "List applications", Text: "By creation, at most 1,000.", Example: []applicationForm{exampleForm}}},
 		{Method: "POST", Paths: []string{"/api/v1/applications"}, Needs: access.ApplicationsWrite, Endpoint: web.JSON(http.StatusCreated, s.postApplication),
-			Doc: web.Doc{Tag: apps, Summary: "Create an application", Text: "The secret is in this answer and nowhere else."}},
+			Doc: web.Doc{Tag: apps, Summary: "Create an application", Text: "The secret is in this answer and nowhere else.",
+				Errors: problems{ErrApplication}, Request: exampleApplication, Example: exampleFormMade}},
 		{Method: "GET", Paths: []string{"/api/v1/applications/{id}"}, Needs: access.ApplicationsRead, Endpoint: web.JSON(http.StatusOK, s.getApplication),
-			Doc: web.Doc{Tag: apps, Summary: "Get an application"}},
+			Doc: web.Doc{Tag: apps, Summary: "Get an application", Errors: problems{ErrApplicationNotFound}, Example: exampleForm}},
 		{Method: "PUT", Paths: []string{"/api/v1/applications/{id}"}, Needs: access.ApplicationsWrite, Endpoint: web.JSON(http.StatusOK, s.putApplication),
-			Doc: web.Doc{Tag: apps, Summary: "Update an application", Text: "What the body does not name stays as it is."}},
+			Doc: web.Doc{Tag: apps, Summary: "Update an application", Text: "What the body does not name stays as it is.",
+				Errors: problems{ErrApplicationNotFound, ErrApplication}, Request: exampleRename, Example: exampleForm}},
 		{Method: "DELETE", Paths: []string{"/api/v1/applications/{id}"}, Needs: access.ApplicationsWrite, Endpoint: web.JSON(http.StatusOK, s.deleteApplication),
-			Doc: web.Doc{Tag: apps, Summary: "Delete an application"}},
+			Doc: web.Doc{Tag: apps, Summary: "Delete an application", Errors: problems{ErrApplicationNotFound}, Example: deleted{true}}},
 		{Method: "POST", Paths: []string{"/api/v1/applications/{id}/secrets"}, Needs: access.ApplicationsWrite, Endpoint: web.JSON(http.StatusCreated, s.postSecret),
-			Doc: web.Doc{Tag: apps, Summary: "Rotate an application's secret", Text: "Those before it work for overlap_seconds more, a day if absent."}},
+			Doc: web.Doc{Tag: apps, Summary: "Rotate an application's secret", Text: "Those before it work for overlap_seconds more, a day if absent.",
+				Errors: problems{ErrApplicationNotFound, ErrApplication}, Request: exampleRotation, Example: exampleSecretMade}},
 		{Method: "GET", Paths: []string{"/api/v1/applications/{id}/secrets"}, Needs: access.ApplicationsRead, Endpoint: web.JSON(http.StatusOK, s.getSecrets),
-			Doc: web.Doc{Tag: apps, Summary: "List an application's secrets", Text: "Hints and dates; the secrets themselves are not kept."}},
+			Doc: web.Doc{Tag: apps, Summary: "List an application's secrets", Text: "Hints and dates, newest first; the secrets themselves are not kept.", Example: exampleSecrets}},
 		{Method: "GET", Paths: []string{"/api/v1/keys"}, Needs: access.KeysWrite, Endpoint: web.JSON(http.StatusOK, s.getKeys),
-			Doc: web.Doc{Tag: keys, Summary: "List API keys"}},
+			Doc: web.Doc{Tag: keys, Summary: "List API keys", Text: "By creation, at most 1,000.", Example: []keyForm{exampleKeyForm}}},
 		{Method: "POST", Paths: []string{"/api/v1/keys"}, Needs: access.KeysWrite, Endpoint: web.JSON(http.StatusCreated, s.postKey),
-			Doc: web.Doc{Tag: keys, Summary: "Create an API key", Text: "The key is in this answer and nowhere else. Nobody gives a scope they do not hold."}},
+			Doc: web.Doc{Tag: keys, Summary: "Create an API key", Text: "The key is in this answer and nowhere else. Nobody gives a scope they do not hold.",
+				Errors: problems{access.ErrUnknownScope}, Request: exampleKeyWanted, Example: exampleKeyFormMade}},
 		{Method: "DELETE", Paths: []string{"/api/v1/keys/{id}"}, Needs: access.KeysWrite, Endpoint: web.JSON(http.StatusOK, s.deleteKey),
-			Doc: web.Doc{Tag: keys, Summary: "Revoke an API key"}},
+			Doc: web.Doc{Tag: keys, Summary: "Revoke an API key", Text: "It is refused from the next request on, by other processes of the installation within a second.",
+				Errors: problems{ErrKeyNotFound}, Example: deleted{true}}},
 	} {
 		r.Add(route)
 	}

@@ -11,9 +11,9 @@ import (
 
 type applicationForm struct {
 	ID             string    `json:"id"`
-	AccountID      string    `json:"account_id"`
+	AccountID      string    `json:"account_id" doc:"The tenant"`
 	ClientID       string    `json:"client_id"`
-	ClientSecret   string    `json:"client_secret,omitempty"` // only when it was made
+	ClientSecret   string    `json:"client_secret,omitempty" doc:"Only in the answer to create"`
 	Name           string    `json:"name"`
 	RedirectURIs   []string  `json:"redirect_uris"`
 	AllowedOrigins []string  `json:"allowed_origins"`
@@ -48,9 +48,9 @@ func (s *Service) getApplications(ctx context.Context, by access.Actor, _ none) 
 }
 
 type postApplicationRequest struct {
-	Name           string   `json:"name"`
-	RedirectURIs   []string `json:"redirect_uris"`
-	AllowedOrigins []string `json:"allowed_origins"`
+	Name           string   `json:"name" schema:"required" doc:"At most 200 bytes"`
+	RedirectURIs   []string `json:"redirect_uris" doc:"Absolute https addresses without a fragment; http only for loopback"`
+	AllowedOrigins []string `json:"allowed_origins" doc:"Origins of pages that may call the API, such as https://app.example.com"`
 }
 
 func (s *Service) postApplication(ctx context.Context, by access.Actor, in postApplicationRequest) (out applicationForm, err error) {
@@ -63,7 +63,7 @@ func (s *Service) postApplication(ctx context.Context, by access.Actor, in postA
 }
 
 type byID struct {
-	ID string `path:"id"`
+	ID string `path:"id" doc:"24 hex digits"`
 }
 
 func (s *Service) getApplication(ctx context.Context, by access.Actor, in byID) (applicationForm, error) {
@@ -72,7 +72,7 @@ func (s *Service) getApplication(ctx context.Context, by access.Actor, in byID) 
 }
 
 type putApplicationRequest struct {
-	ID             string    `path:"id"`
+	ID             string    `path:"id" doc:"24 hex digits"`
 	Name           *string   `json:"name"`
 	RedirectURIs   *[]string `json:"redirect_uris"`
 	AllowedOrigins *[]string `json:"allowed_origins"`
@@ -112,8 +112,8 @@ func (s *Service) deleteApplication(ctx context.Context, by access.Actor, in byI
 }
 
 type postSecretRequest struct {
-	ID      string `path:"id"`
-	Overlap *int64 `json:"overlap_seconds"`
+	ID      string `path:"id" doc:"24 hex digits"`
+	Overlap *int64 `json:"overlap_seconds" doc:"At most 90 days"`
 }
 
 type secretMade struct {
@@ -136,7 +136,7 @@ func (s *Service) postSecret(ctx context.Context, by access.Actor, in postSecret
 
 type secretForm struct {
 	ID        string     `json:"id"`
-	Hint      string     `json:"hint"`
+	Hint      string     `json:"hint" doc:"Last four characters"`
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt *time.Time `json:"expires_at"`
 }
@@ -159,15 +159,15 @@ func orAbsent(t time.Time) *time.Time {
 
 type keyForm struct {
 	ID         string              `json:"id"`
-	Key        string              `json:"key,omitempty"` // only when it was made
+	Key        string              `json:"key,omitempty" doc:"Only in the answer to create"`
 	Name       string              `json:"name"`
-	Hint       string              `json:"hint"`
+	Hint       string              `json:"hint" doc:"Last four characters"`
 	Scopes     []access.Permission `json:"scopes"`
-	CreatedBy  string              `json:"created_by"`
+	CreatedBy  string              `json:"created_by" doc:"key:, user: or command: and who"`
 	CreatedAt  time.Time           `json:"created_at"`
 	ExpiresAt  *time.Time          `json:"expires_at"`
 	RevokedAt  *time.Time          `json:"revoked_at"`
-	LastUsedAt *time.Time          `json:"last_used_at"`
+	LastUsedAt *time.Time          `json:"last_used_at" doc:"To the nearest five minutes"`
 }
 
 func keyFormOf(k Key, key string) keyForm {
@@ -184,9 +184,9 @@ func (s *Service) getKeys(ctx context.Context, by access.Actor, _ none) ([]keyFo
 }
 
 type postKeyRequest struct {
-	Name      string              `json:"name"`
-	Scopes    []access.Permission `json:"scopes"`
-	ExpiresAt *time.Time          `json:"expires_at"`
+	Name      string              `json:"name" schema:"required" doc:"At most 200 bytes"`
+	Scopes    []access.Permission `json:"scopes" schema:"required" doc:"What the key may do"`
+	ExpiresAt *time.Time          `json:"expires_at" doc:"Absent for a key that does not expire"`
 }
 
 func (s *Service) postKey(ctx context.Context, by access.Actor, in postKeyRequest) (out keyForm, err error) {
