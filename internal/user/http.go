@@ -127,7 +127,7 @@ func (s *Service) Mount(r *web.Router) {
 				Errors: problems{ErrNotFound}, Request: exampleVerify, Example: exampleVerified()}},
 		{Method: "DELETE", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.deleteUser),
 			Doc: web.Doc{Tag: tag, Summary: "Delete a user", Text: "The body, if there is one, is not read.", Errors: problems{ErrNotFound}, Example: deleted{true}}},
-		{Method: "DELETE", Paths: []string{"/api/v1/users/{$}", "/api/v1/users"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.deleteNobody),
+		{Method: "DELETE", Paths: []string{"/api/v1/users/{$}", "/api/v1/users"}, Endpoint: web.Refuse(ErrUnnamed),
 			Doc: web.Doc{Tag: tag, Summary: "Refuse to delete without an id", Text: "The contract's sample lacks the id. This always answers an error and deletes nobody.",
 				Errors: problems{ErrUnnamed}}},
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}/roles"}, Needs: access.RolesWrite, Endpoint: web.JSON(http.StatusOK, s.putRoles),
@@ -265,8 +265,8 @@ func (o oneUser) MarshalJSON() ([]byte, error) {
 	return json.Marshal(o.Full)
 }
 
-// Schema tells the API description the form by id.
-func (oneUser) Schema() any { return Full{} }
+// Schema tells the API description both forms.
+func (oneUser) Schema() any { return web.OneOf{Full{}, Short{}} }
 
 func (s *Service) getUser(ctx context.Context, by access.Actor, in userRequest) (oneUser, error) {
 	if strings.Contains(in.UserID, "@") {
@@ -423,13 +423,6 @@ type deleted struct {
 func (s *Service) deleteUser(ctx context.Context, by access.Actor, in userRequest) (deleted, error) {
 	err := s.DB.Write(ctx, func(tx *database.Tx) error { return s.Delete(ctx, tx, by, in.UserID) })
 	return deleted{err == nil}, err
-}
-
-func (s *Service) deleteNobody(_ context.Context, by access.Actor, _ struct{}) (deleted, error) {
-	if err := by.Require(access.UsersWrite); err != nil {
-		return deleted{}, err
-	}
-	return deleted{}, ErrUnnamed
 }
 
 type putRolesRequest struct {

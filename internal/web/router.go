@@ -43,6 +43,10 @@ type Doc struct {
 // A Param is a named thing that travels beside a body, and what it says.
 type Param struct{ Name, Text string }
 
+// OneOf is what a Schema method returns for a value that is sent in one of
+// several forms.
+type OneOf []any
+
 // A Router finds the route for a request. It is built at start-up and then only
 // read.
 type Router struct {

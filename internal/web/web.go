@@ -48,8 +48,14 @@ var (
 // description needs to know of it.
 type Endpoint struct {
 	http.Handler
-	Status  int
+	Status  int          // of an answer that is no error; 0 if there is none
 	In, Out reflect.Type // nil where there is none
+	Media   string       // type of an answer that is not made of Out
+}
+
+// Refuse makes an endpoint that answers p to everybody.
+func Refuse(p *problem.Problem) Endpoint {
+	return Endpoint{Handler: Handler(func(http.ResponseWriter, *http.Request) error { return p })}
 }
 
 // JSON makes an endpoint of op. Fields of In tagged `path:"name"` and
