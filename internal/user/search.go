@@ -163,11 +163,19 @@ func indexSingles(ctx context.Context, tx *database.Tx, batch []queued) error {
 	inUsers, idsArg := tx.Among("$2", ids)
 	inQueue, marksArg := tx.Among("$3", marks)
 	// Off the queue first: a change that comes in meanwhile queues anew, and is
-	// not lost.
-	if _, err := tx.Exec(ctx, "DELETE FROM user_search_queue WHERE tenant_id = $1 AND from_id "+inUsers+" AND id "+inQueue, batch[0].tenant, idsArg, marksArg); err != nil {
-		return fmt.Errorf("take from search queue: %w", err)
+	// not lost. What another indexer took off is its own to write.
+	rows, err := tx.Query(ctx, `
+		DELETE FROM user_search_queue WHERE tenant_id = $1 AND from_id `+inUsers+` AND id `+inQueue+`
+		RETURNING from_id`, batch[0].tenant, idsArg, marksArg)
+	taken, err := database.Collect(rows, err, "take from search queue", func(row database.Scanner) (id string, err error) {
+		err = row.Scan(&id)
+		return id, err
+	})
+	if err != nil || len(taken) == 0 {
+		return err
 	}
-	return writeEntries(ctx, tx, batch[0].tenant, inUsers, idsArg)
+	cond, arg := tx.Among("$2", taken)
+	return writeEntries(ctx, tx, batch[0].tenant, cond, arg)
 }
 
 // indexRange writes the first entries of a range and queues the rest of it.
