@@ -1,0 +1,67 @@
+package ratelimit
+
+import "time"
+
+// The limits of the product, with their defaults. What one is keyed on stands with
+// it: "identifier" is whatever the person typed, "account" the id of the user it
+// belongs to, "address" the network address. A caller that lets a tenant choose
+// copies the limit and changes the numbers; the name stays.
+//
+// Not in this table: the five wrong tries that kill a mailed or texted code, which
+// count in the code's own row, and the bound on password hashes at a time.
+var (
+	// SignIn stops guessing at one account from one place. Key(identifier, address);
+	// Take before the check, Reset after a success.
+	SignIn = Limit{Name: "signin", Count: 10, Per: 24 * time.Hour, Delay: 30 * time.Second, MaxDelay: time.Hour}
+
+	// Account stops guessing at one account from everywhere, by whatever means
+	// (NIST SP 800-63B-4, section 3.2.2). Key(account, ""); Take before the check,
+	// Reset after a success or a recovery. A known device and a passkey do not ask it.
+	Account = Limit{Name: "account", Count: 100, Delay: UntilReset, MaxDelay: UntilReset}
+
+	// SignInAddress stops trying many accounts from one place. Key("", address).
+	SignInAddress = Limit{Name: "signin_address", Count: 100, Per: 5 * time.Minute}
+
+	// SecondFactor stops guessing one-time and backup codes with a password that is
+	// known. Key(account, ""); Take before the check, Reset after a success.
+	SecondFactor = Limit{Name: "second_factor", Count: 10, Per: 24 * time.Hour, Delay: 30 * time.Second, MaxDelay: time.Hour}
+
+	// Send bounds the mails and text messages to one person that a stranger can
+	// cause: links, codes, password resets, invitations. Key(target, "").
+	Send = Limit{Name: "send", Count: 5, Per: time.Hour}
+
+	// Resend is the pause between two of them. Key(target, "").
+	Resend = Limit{Name: "resend", Count: 1, Per: 30 * time.Second}
+
+	// SendAddress bounds those to many people from one place. Key("", address).
+	SendAddress = Limit{Name: "send_address", Count: 60, Per: time.Hour}
+
+	// Redeem stops guessing at links, codes and invitations for whomever they may be.
+	// Key("", address).
+	Redeem = Limit{Name: "redeem", Count: 60, Per: 10 * time.Minute}
+
+	// SignUp bounds the accounts made from one place. Key("", address).
+	SignUp = Limit{Name: "signup", Count: 20, Per: time.Hour}
+
+	// ClientSecret stops guessing at an application's secret, at the token endpoint,
+	// introspection and revocation alike. Key(client id, address); Reset after a success.
+	ClientSecret = Limit{Name: "client_secret", Count: 20, Per: time.Hour, Delay: time.Second, MaxDelay: 5 * time.Minute}
+
+	// APIKey stops trying bearer keys and SCIM tokens. Only failures count: Take after
+	// one. Key("", address).
+	APIKey = Limit{Name: "api_key", Count: 50, Per: time.Minute}
+
+	// UserCode stops guessing at the short codes of devices that wait (RFC 8628,
+	// section 5.1). Key("", address).
+	UserCode = Limit{Name: "user_code", Count: 10, Per: 15 * time.Minute}
+
+	// Registration bounds the applications that register themselves (RFC 7591).
+	// Key("", address).
+	Registration = Limit{Name: "registration", Count: 10, Per: time.Hour}
+)
+
+// Limits is the table, for the manual and for tests.
+var Limits = []Limit{
+	SignIn, Account, SignInAddress, SecondFactor, Send, Resend, SendAddress, Redeem, SignUp,
+	ClientSecret, APIKey, UserCode, Registration,
+}
