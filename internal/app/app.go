@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/kobil"
+	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
@@ -88,6 +89,9 @@ func (a *App) mount() error {
 	a.Tenants.Mount(a.Router)
 	a.Users.Mount(a.Router)
 	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant}).Mount(a.Router)
+	if err := a.mountDocs(); err != nil {
+		return err
+	}
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)
 	if err != nil {
 		return err
@@ -126,18 +130,21 @@ func parsePrefixes(list string) ([]netip.Prefix, error) {
 }
 
 func (a *App) mountHealth() {
-	for path, check := range map[string]func(context.Context) error{
-		"/livez":  func(context.Context) error { return nil },
-		"/readyz": a.DB.Ping,
+	for _, probe := range []struct {
+		path, summary string
+		check         func(context.Context) error
+	}{
+		{"/livez", "Is the process alive", func(context.Context) error { return nil }},
+		{"/readyz", "Does the database answer", a.DB.Ping},
 	} {
-		a.Router.Add(web.Route{Method: "GET", Paths: []string{path}, Public: true,
+		a.Router.Add(web.Route{Method: "GET", Paths: []string{probe.path}, Public: true,
 			Endpoint: web.JSON(http.StatusOK, func(ctx context.Context, _ access.Actor, _ struct{}) (health, error) {
-				if err := check(ctx); err != nil {
+				if err := probe.check(ctx); err != nil {
 					return health{}, errNotReady.Because("%w", err)
 				}
 				return health{"ok"}, nil
 			}),
-			Doc: web.Doc{Tag: "Health", Summary: map[string]string{"/livez": "Is the process alive", "/readyz": "Does the database answer"}[path]}})
+			Doc: web.Doc{Tag: "Health", Summary: probe.summary, Errors: []*problem.Problem{errNotReady}, Example: health{"ok"}}})
 	}
 }
 

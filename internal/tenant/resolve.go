@@ -44,7 +44,8 @@ func (s *Service) Resolve(next http.Handler) http.Handler {
 
 // isPlain lists what belongs to no tenant.
 func isPlain(path string) bool {
-	return path == "/livez" || path == "/readyz" || path == "/openapi.json" || path == "/docs"
+	return path == "/livez" || path == "/readyz" || path == "/openapi.json" || path == "/docs" ||
+		strings.HasPrefix(path, "/docs/") || strings.HasPrefix(path, "/ui/")
 }
 
 // bearerOf returns the bearer token of RFC 6750 section 2.1.

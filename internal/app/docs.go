@@ -1,0 +1,124 @@
+package app
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/kobil"
+	"github.com/cardea-id/cardea/internal/openapi"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/web"
+	"github.com/cardea-id/cardea/ui"
+)
+
+// apiInfo heads the API description.
+var apiInfo = openapi.Info{
+	Title: "Cardea API", Version: "1",
+	Description: "Users, applications and keys of a tenant. Management calls carry an API key as Authorization: Bearer sk_…, and the key's scopes say what it may do. " +
+		"The tenant is the one of the host, or of client_id, or of the path, else the default one.",
+	License: map[string]string{"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
+
+// apiTags are the groups of calls, in the order in which they are shown.
+var apiTags = []openapi.Tag{
+	{Name: "Users", Description: "The people of a tenant: create, find, change, delete, give roles."},
+	{Name: "Configuration", Description: "What a sign-in page needs to know of an application."},
+	{Name: "Applications", Description: "Programs that sign users in or call the API."},
+	{Name: "API keys", Description: "Secrets for management calls, each with its scopes."},
+	{Name: "Health", Description: "For load balancers and probes."},
+	{Name: "Documentation", Description: "This description."},
+}
+
+// surfaces are the parts of the product that differ in how they answer errors.
+var surfaces = []openapi.Surface{
+	{
+		Prefixes: []string{"/digitanium/", "/auth/realms/", "/realms/"},
+		Dialect:  kobil.Dialect, Error: web.APIError{},
+		Always: []*problem.Problem{web.ErrPlainHTTP, web.ErrInternal, tenant.ErrUnknownHost, tenant.ErrNotFound},
+		Keyed:  []*problem.Problem{web.ErrNobody, tenant.ErrToken},
+	},
+	{
+		Prefixes: []string{"/livez", "/readyz", "/openapi.json", "/docs", "/ui/"},
+		Dialect:  web.API, Error: web.APIError{}, Always: []*problem.Problem{web.ErrInternal},
+	},
+	{
+		Dialect: web.API, Error: web.APIError{},
+		Params: []web.Param{{Name: "client_id", Text: "The application asking, which names the tenant; also as header X-Client-Id"}},
+		Always: []*problem.Problem{web.ErrPlainHTTP, web.ErrInternal, tenant.ErrUnknownHost, tenant.ErrClient},
+		Keyed:  []*problem.Problem{web.ErrNobody, tenant.ErrToken},
+	},
+}
+
+// A document is an answer made at start, the same for everybody.
+type document struct {
+	body []byte
+	etag string
+	head http.Header
+}
+
+func (d *document) set(body []byte) {
+	sum := sha256.Sum256(body)
+	d.body, d.etag = body, `"`+hex.EncodeToString(sum[:12])+`"`
+}
+
+func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	for name, values := range d.head {
+		h[name] = values
+	}
+	h.Set("ETag", d.etag)
+	h.Set("Cache-Control", "public, max-age=300")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.body))
+}
+
+// pageHead are the headers of a page without any script.
+func pageHead() http.Header {
+	return http.Header{
+		"Content-Type":            {"text/html; charset=utf-8"},
+		"Content-Security-Policy": {"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+	}
+}
+
+// mountDocs adds the description of all routes and its pages. It comes last, since
+// it describes itself too.
+func (a *App) mountDocs() error {
+	description := &document{head: http.Header{
+		"Content-Type": {"application/json; charset=utf-8"},
+		// Nothing of a tenant is in it, so tools on any page may read it.
+		"Access-Control-Allow-Origin": {"*"},
+	}}
+	reference, codes := &document{head: pageHead()}, &document{head: pageHead()}
+	for _, route := range []web.Route{
+		{Paths: []string{"/openapi.json"}, Endpoint: web.Endpoint{Handler: description, Media: "application/json"}, Doc: web.Doc{Summary: "Get this description"}},
+		{Paths: []string{"/docs"}, Endpoint: web.Endpoint{Handler: reference, Media: "text/html"}, Doc: web.Doc{Summary: "Read this description"}},
+		{Paths: []string{"/docs/errors"}, Endpoint: web.Endpoint{Handler: codes, Media: "text/html"}, Doc: web.Doc{Summary: "Read the table of error codes"}},
+		{Paths: []string{ui.Pattern}, Endpoint: web.Endpoint{Handler: web.Handler(getAsset), Media: "text/css"}, Doc: web.Doc{Summary: "Get a file of the pages", Text: "Style sheets and the like, by a version that changes with them."}},
+	} {
+		route.Method, route.Public, route.Status, route.Doc.Tag = http.MethodGet, true, http.StatusOK, "Documentation"
+		a.Router.Add(route)
+	}
+	d := openapi.Describe(apiInfo, apiTags, surfaces, a.Router.Routes())
+	description.set(d.JSON())
+	styles := []string{ui.Path("cardea.css"), ui.Path("reference.css")}
+	page, err := d.Reference(styles)
+	if err != nil {
+		return err
+	}
+	reference.set(page)
+	if page, err = d.ErrorsPage(styles, web.Codes()); err != nil {
+		return err
+	}
+	codes.set(page)
+	return nil
+}
+
+func getAsset(w http.ResponseWriter, r *http.Request) error {
+	if err := ui.Serve(w, r); err != nil {
+		return web.ErrNoRoute
+	}
+	return nil
+}
