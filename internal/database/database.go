@@ -110,14 +110,33 @@ func (db *DB) QueryRow(ctx context.Context, stmt string, args ...any) *Row {
 	return db.lite.queryRow(ctx, stmt, args)
 }
 
+// MaxWrite is how long a transaction may last. One that took longer is rolled
+// back, so that whoever looks at ids older than this sees all there will be.
+const MaxWrite = 45 * time.Second
+
+var errTooLong = fmt.Errorf("the transaction took longer than %v", MaxWrite)
+
 // Write runs fn in a transaction: committed if fn returns nil, else rolled back.
 // Where PostgreSQL gives up a transaction for the sake of another (serialization
 // failure, deadlock) fn runs again, so it must have no effect outside of tx but
 // through Tx.OnCommit.
 func (db *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
+	return db.write(ctx, MaxWrite, fn)
+}
+
+func (db *DB) write(ctx context.Context, limit time.Duration, fn func(tx *Tx) error) error {
 	for attempt := 1; ; attempt++ {
 		tx := &Tx{Now: db.Now().UTC().Truncate(time.Millisecond), db: db}
-		err := db.run(ctx, tx, fn)
+		began := time.Now()
+		err := db.run(ctx, tx, func(tx *Tx) error {
+			if err := fn(tx); err != nil {
+				return err
+			}
+			if time.Since(began) > limit {
+				return errTooLong
+			}
+			return nil
+		})
 		if err == nil {
 			for _, f := range tx.after {
 				f()

@@ -17,9 +17,10 @@ import (
 // creation, so new users come after it and creating one touches no common row;
 // deleting and importing older ids correct the number in their transaction.
 
-// settleAfter is how old an id must be to be counted for good. A transaction that
-// began longer ago than this would not be committed any more.
-const settleAfter = 5 * time.Minute
+// settleAfter is how old an id must be to be counted for good. No transaction that
+// began longer ago than database.MaxWrite is committed; the rest is for clocks
+// that differ between processes.
+const settleAfter = database.MaxWrite + 15*time.Second
 
 // maxTail is how many users may be counted one by one before the count is
 // settled anew.

@@ -156,17 +156,13 @@ func (x *Indexer) Step(ctx context.Context) (worked bool, err error) {
 }
 
 func indexSingles(ctx context.Context, tx *database.Tx, batch []queued) error {
-	ids, marks := make([]string, len(batch)), make([]string, len(batch))
-	for i, q := range batch {
-		ids[i], marks[i] = q.from, q.id
-	}
-	inUsers, idsArg := tx.Among("$2", ids)
-	inQueue, marksArg := tx.Among("$3", marks)
+	first, last := batch[0], batch[len(batch)-1]
 	// Off the queue first: a change that comes in meanwhile queues anew, and is
 	// not lost. What another indexer took off is its own to write.
 	rows, err := tx.Query(ctx, `
-		DELETE FROM user_search_queue WHERE tenant_id = $1 AND from_id `+inUsers+` AND id `+inQueue+`
-		RETURNING from_id`, batch[0].tenant, idsArg, marksArg)
+		DELETE FROM user_search_queue
+		WHERE tenant_id = $1 AND (from_id, id) >= ($2, $3) AND (from_id, id) <= ($4, $5) AND from_id = to_id
+		RETURNING from_id`, first.tenant, first.from, first.id, last.from, last.id)
 	taken, err := database.Collect(rows, err, "take from search queue", func(row database.Scanner) (id string, err error) {
 		err = row.Scan(&id)
 		return id, err

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -98,9 +99,14 @@ type Appender interface {
 // Write sends v as JSON. It encodes first and sends second, so that a failure to
 // encode is still an error of ours.
 func Write(w http.ResponseWriter, status int, v any) error {
-	body, err := encode(v)
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	body, err := encode((*buf)[:0], v)
 	if err != nil {
 		return err
+	}
+	if cap(body) <= maxKept {
+		*buf = body
 	}
 	h := w.Header()
 	if more, ok := v.(interface{ Header(http.Header) }); ok {
@@ -114,17 +120,38 @@ func Write(w http.ResponseWriter, status int, v any) error {
 
 var jsonType = []string{"application/json; charset=utf-8"}
 
-func encode(v any) ([]byte, error) {
+// buffers are kept for the next answer, unless one has grown beyond maxKept.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+const maxKept = 256 << 10
+
+func encode(b []byte, v any) ([]byte, error) {
 	if a, ok := v.(Appender); ok {
-		return append(a.AppendJSON(make([]byte, 0, 16<<10)), '\n'), nil
+		return append(a.AppendJSON(b), '\n'), nil
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
+	buf := bytes.NewBuffer(b)
+	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
 	return buf.Bytes(), nil
+}
+
+// AppendString appends s as a JSON string.
+func AppendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic(err) // strings always encode
+			}
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
 }
 
 // binderFor returns the function that fills an In from a request.
