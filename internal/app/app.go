@@ -1,9 +1,16 @@
 // Package app puts the product together: it opens what the configuration names,
 // builds every service, mounts every route and runs until it is told to stop.
 //
-//	Open   everything but the network: database, services, handler
-//	Run    listen, work in the background, stop gracefully
-//	Seed   the tenants, owner, application and key of the developer mode
+//	Load    the configuration, from flags, environment, file and defaults
+//	Open    everything but the network: database, services, handler
+//	Attach  the same beside a running server, for a command
+//	Run     answer, work in the background, stop gracefully
+//	Seed    the tenants, owner, application and key of the developer mode
+//
+// An attacker would read a secret out of a file, a log or an error, or have the
+// server start with less protection than its operator believes: files of secrets
+// that others can read are refused, nothing here prints a secret, and a start
+// fails with all that is wrong rather than with a default in its place.
 package app
 
 import (
@@ -12,13 +19,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
-	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/kobil"
+	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
@@ -36,25 +45,97 @@ type App struct {
 	Hasher  *passhash.Hasher
 	Tenants *tenant.Service
 	Users   *user.Service
+	Notify  *notify.Service
+	Jobs    *jobs.Queue
 	Router  *web.Router
-	Handler http.Handler // what listens answers with
+	Handler http.Handler // what Run answers with; nil after Attach
+
+	metrics *metrics // nil if nobody asks for them
 }
 
-// Open opens the database of a checked configuration, migrates it unless the
-// configuration says otherwise, and builds the product on it.
+// What can be wrong with a database. Each says what to do.
+var (
+	ErrNoDatabase  = errors.New("there is no database")
+	ErrNotMigrated = errors.New("the database is not up to date")
+	ErrWrongKey    = errors.New("the master key is not the one this database was made with")
+)
+
+var errNotReady = problem.New(problem.Unavailable, "unavailable", "Not ready: the database does not answer.")
+
+// Open opens the database of a checked configuration for a server, makes it if it
+// is missing, migrates it, and builds the product on it. It fails with ErrWrongKey
+// if the master key does not open what is sealed there.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
+	if path, ok := sqliteFile(cfg.DatabaseURL); ok {
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return nil, fmt.Errorf("the folder of the database %s can not be used, make it first: %w", path, err)
+		}
+	}
+	a, err := open(ctx, cfg, log, (*database.DB).Migrate)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.MetricsListen != "" {
+		a.metrics = newMetrics(a.DB, cfg.Version)
+	}
+	if err := a.mount(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// Attach opens the database for a command, which may run beside a server: it must
+// be there, or the error is ErrNoDatabase, and have all migrations, or it is
+// ErrNotMigrated, because only an operator decides when to migrate. There are no
+// routes and no handler.
+func Attach(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
+	if err := FindDatabase(cfg); err != nil {
+		return nil, err
+	}
+	return open(ctx, cfg, log, func(db *database.DB, ctx context.Context) error {
+		pending, err := db.Pending(ctx)
+		if err == nil && len(pending) > 0 {
+			err = fmt.Errorf("%w: %d steps are missing; run: cardea migrate", ErrNotMigrated, len(pending))
+		}
+		return err
+	})
+}
+
+// sqliteFile returns the file of a SQLite address.
+func sqliteFile(url string) (path string, ok bool) { return strings.CutPrefix(url, "sqlite:") }
+
+// FindDatabase returns ErrNoDatabase if the configuration names a file that is not
+// there. Opening it would make it.
+func FindDatabase(cfg Config) error {
+	path, ok := sqliteFile(cfg.DatabaseURL)
+	if !ok {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("%w: %v; name the one you mean with --database-url or CARDEA_DATABASE_URL, or make it with: cardea migrate", ErrNoDatabase, err)
+	}
+	return nil
+}
+
+func open(ctx context.Context, cfg Config, log *slog.Logger, prepare func(*database.DB, context.Context) error) (*App, error) {
 	db, err := database.Open(ctx, cfg.DatabaseURL)
 	if err != nil {
 		return nil, err
 	}
-	a, err := build(ctx, cfg, log, db)
+	a, err := build(cfg, log, db)
+	if err == nil {
+		err = prepare(db, ctx)
+	}
+	if err == nil {
+		err = a.ensureMaster(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return a, nil
 }
 
-func build(ctx context.Context, cfg Config, log *slog.Logger, db *database.DB) (*App, error) {
+func build(cfg Config, log *slog.Logger, db *database.DB) (*App, error) {
 	key, err := secret.ParseMasterKey(cfg.MasterKey)
 	if err != nil {
 		return nil, err
@@ -63,24 +144,36 @@ func build(ctx context.Context, cfg Config, log *slog.Logger, db *database.DB) (
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Migrate(ctx); err != nil {
-		return nil, err
-	}
-	public, err := url.Parse(cfg.PublicURL)
-	if err != nil {
-		return nil, fmt.Errorf("public URL: %w", err)
-	}
 	a := &App{Config: cfg, Log: log, DB: db, Router: &web.Router{}}
 	a.Hasher = passhash.New(passhash.Default, []byte(cfg.PasswordPepper))
-	a.Tenants = &tenant.Service{DB: db, Master: master, BaseHost: public.Hostname(), Default: cfg.DefaultTenant}
+	a.Tenants = &tenant.Service{DB: db, Master: master, BaseHost: cfg.publicHost(), Default: cfg.DefaultTenant}
 	if cfg.Dev {
 		a.Tenants.Aliases = []string{"localhost", "127.0.0.1", "::1"}
 	}
 	a.Users = &user.Service{DB: db, Box: a.Tenants.Box, Connection: tenant.ManualConnection}
-	if err := a.ensureMaster(ctx); err != nil {
-		return nil, err
+	return a, a.buildNotify(master)
+}
+
+// buildNotify connects mail and jobs. The developer mode keeps mail to look at.
+func (a *App) buildNotify(master *secret.Box) error {
+	messages, err := secret.NewBox(master.Derive("messages"))
+	if err != nil {
+		return err
 	}
-	return a, a.mount()
+	a.Notify = &notify.Service{DB: a.DB, Boxes: []*secret.Box{messages}}
+	switch {
+	case a.Config.SMTPURL != "":
+		smtp, err := a.Config.mailer()
+		if err != nil {
+			return err
+		}
+		a.Notify.Email = smtp
+	case a.Config.Dev:
+		a.Notify.Email, a.Notify.SMS = notify.Mailbox{}, notify.Mailbox{}
+	}
+	a.Jobs = &jobs.Queue{DB: a.DB, Log: a.Log, Grace: stopTimeout}
+	a.Notify.Attach(a.Jobs)
+	return nil
 }
 
 // mount builds the handler: edge, then tenant and actor, then routes.
@@ -89,16 +182,18 @@ func (a *App) mount() error {
 	a.Tenants.Mount(a.Router)
 	a.Users.Mount(a.Router)
 	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant}).Mount(a.Router)
-	if err := a.mountDocs(); err != nil {
-		return err
-	}
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)
 	if err != nil {
 		return err
 	}
-	a.Handler = &web.Edge{
+	edge := &web.Edge{
 		Log: a.Log, TrustedProxies: proxies, AllowHTTP: a.Config.Dev, Dialect: dialectOf,
 		Next: a.Tenants.Resolve(a.Router),
+	}
+	a.Handler = edge
+	if a.metrics != nil {
+		edge.Observe = a.metrics.observe
+		a.Handler = a.metrics.count(edge)
 	}
 	return nil
 }
@@ -111,22 +206,6 @@ func dialectOf(path string) web.Dialect {
 	default:
 		return web.API
 	}
-}
-
-func parsePrefixes(list string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, word := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
-		p, err := netip.ParsePrefix(word)
-		if err != nil {
-			a, addrErr := netip.ParseAddr(word)
-			if addrErr != nil {
-				return nil, fmt.Errorf("trusted proxies: %q is neither an address nor a prefix such as 10.0.0.0/8", word)
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		out = append(out, p.Masked())
-	}
-	return out, nil
 }
 
 func (a *App) mountHealth() {
@@ -162,18 +241,25 @@ func (a *App) NewTenant(ctx context.Context, tx *database.Tx, by access.Actor, s
 	return t, roles, err
 }
 
-// ensureMaster makes the operator's tenant in a new database.
+// ensureMaster makes the operator's tenant in a new database, and proves on it that
+// the master key is the right one.
 func (a *App) ensureMaster(ctx context.Context) error {
-	_, err := a.Tenants.BySlug(ctx, tenant.Master)
-	if !errors.Is(err, tenant.ErrNotFound) {
+	t, err := a.Tenants.BySlug(ctx, tenant.Master)
+	if errors.Is(err, tenant.ErrNotFound) {
+		err = a.DB.Write(ctx, func(tx *database.Tx) error {
+			_, _, err := a.NewTenant(ctx, tx, access.System(""), tenant.Master, "Master", tenant.KindSSMS)
+			return err
+		})
+		if err == nil || errors.Is(err, tenant.ErrExists) { // another process was quicker
+			t, err = a.Tenants.BySlug(ctx, tenant.Master)
+		}
+	}
+	if err != nil {
 		return err
 	}
-	err = a.DB.Write(ctx, func(tx *database.Tx) error {
-		_, _, err := a.NewTenant(ctx, tx, access.System(""), tenant.Master, "Master", tenant.KindSSMS)
-		return err
-	})
-	if errors.Is(err, tenant.ErrExists) { // another process was quicker
-		return nil
+	_, err = a.Tenants.Box(ctx, t.ID)
+	if errors.Is(err, secret.ErrSealed) {
+		return fmt.Errorf("%w: the data key of tenant %s does not open with it; start with that key, or with another database", ErrWrongKey, t.Slug)
 	}
 	return err
 }

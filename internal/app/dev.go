@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,9 @@ import (
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 )
+
+// demo is the slug of the developer mode's tenant.
+const demo = "demo"
 
 // A Bootstrap is what the developer mode makes and prints, and keeps in
 // bootstrap.json for scripts, tests and guides. Its form is stable.
@@ -44,72 +48,191 @@ type Bootstrap struct {
 	} `json:"scim"`
 }
 
-// DevConfig is the configuration of the developer mode in a data folder, which is
-// made with a master key of its own if it is new.
-func DevConfig(dir, listen string) (Config, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return Config{}, err
-	}
-	key, err := devKey(filepath.Join(dir, "master.key"))
-	if err != nil {
-		return Config{}, err
-	}
-	_, port, ok := strings.Cut(listen, ":")
-	if !ok {
-		return Config{}, fmt.Errorf("listen: %q is not host:port", listen)
-	}
-	return Config{
-		PublicURL: "http://localhost:" + port, Listen: listen, DatabaseURL: "sqlite:" + filepath.Join(dir, "cardea.db"),
-		MasterKey: key, DefaultTenant: "demo", DataDir: dir, Dev: true,
-	}, nil
+// at puts the addresses in b under another public URL.
+func (b *Bootstrap) at(publicURL string) {
+	b.PublicURL = publicURL
+	b.SCIM.BaseURL = publicURL + "/scim/v2/" + secret.DerivedID(b.Tenant.ID, "directory")
 }
 
-func devKey(path string) (string, error) {
-	b, err := os.ReadFile(path)
+// IsFolder reports whether dir is a data folder that the developer mode has filled.
+func IsFolder(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, bootstrapFile))
+	return err == nil
+}
+
+// PrepareFolder makes the developer's data folder if it is new: closed to others,
+// left out of git, with a master key of its own.
+func PrepareFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, masterKeyFile)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, ".gitignore"), []byte("*\n")); err != nil {
+		return err
+	}
+	// Linked into place, so that of two that start at once one makes the key and the
+	// other takes it.
+	draft, path := filepath.Join(dir, masterKeyFile+"."+secret.ID(time.Now())), filepath.Join(dir, masterKeyFile)
+	if err := writeFile(draft, fmt.Appendf(nil, "%x\n", secret.NewBoxKey())); err != nil {
+		return err
+	}
+	err := os.Link(draft, path)
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return errors.Join(err, os.Remove(draft))
+}
+
+// writeFile puts a file in place whole or not at all, for its owner only.
+func writeFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		return strings.TrimSpace(string(b)), nil
+		err = os.Rename(f.Name(), path)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
 	}
-	key := fmt.Sprintf("%x", secret.NewBoxKey())
-	return key, os.WriteFile(path, []byte(key+"\n"), 0o600)
+	return nil
+}
+
+// DevURL is the public URL of a developer's server that listens at addr: a name
+// for the loopback address, so that {slug}.localhost reaches the tenants.
+func DevURL(addr net.Addr) string {
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		panic(err) // of a TCP listener
+	}
+	return "http://localhost:" + port
+}
+
+func readBootstrap(dir string) (Bootstrap, error) {
+	return readBootstrapFile(filepath.Join(dir, bootstrapFile))
+}
+
+func readBootstrapFile(path string) (b Bootstrap, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return b, err
+	}
+	if err := json.Unmarshal(text, &b); err != nil {
+		return b, fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	return b, nil
+}
+
+func (b Bootstrap) write(path string) error {
+	text, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(text, '\n'))
 }
 
 // Seed makes tenant demo with an owner, an application and keys, and writes
-// bootstrap.json. When that file is there already it changes nothing and returns
-// what it says.
+// bootstrap.json. Started again it changes nothing and returns what the file says,
+// but for the addresses: they are those of this start.
+//
+// The secrets are in the file only, the database has their hashes. So a draft of
+// the file, named after the tenant, is written before the transaction commits and
+// gets its name afterwards; whatever happens between, the next start finds the
+// draft that belongs to the tenant.
 func (a *App) Seed(ctx context.Context) (Bootstrap, error) {
-	path := filepath.Join(a.Config.DataDir, "bootstrap.json")
-	var b Bootstrap
-	text, err := os.ReadFile(path)
-	if err == nil {
-		return b, json.Unmarshal(text, &b)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	b, found, err := a.seeded(ctx)
+	if err != nil || found {
 		return b, err
 	}
+	b, err = a.seedAll(ctx)
+	if errors.Is(err, tenant.ErrExists) { // another process was quicker
+		if b, found, err = a.seeded(ctx); err == nil && !found {
+			err = errors.New("the demo tenant came and went")
+		}
+	}
+	return b, err
+}
+
+// seeded returns the bootstrap of the demo tenant that is there.
+func (a *App) seeded(ctx context.Context) (b Bootstrap, found bool, err error) {
+	t, err := a.Tenants.BySlug(ctx, demo)
+	if errors.Is(err, tenant.ErrNotFound) {
+		return b, false, nil
+	}
+	if err != nil {
+		return b, false, err
+	}
+	path := a.inFolder(bootstrapFile)
+	for _, candidate := range []string{path, a.draft(t.ID)} {
+		b, err := readBootstrapFile(candidate)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && b.Tenant.ID != t.ID {
+			continue
+		}
+		if err != nil {
+			return b, false, err
+		}
+		if candidate == path && b.PublicURL == a.Config.PublicURL {
+			return b, true, nil
+		}
+		b.at(a.Config.PublicURL)
+		return b, true, a.publish(b)
+	}
+	return b, false, fmt.Errorf("the database has a tenant demo, but %s does not belong to it, and its secrets can not be read back: "+
+		"remove both to start anew, or put the file back", path)
+}
+
+func (a *App) inFolder(name string) string { return filepath.Join(a.Config.DataDir, name) }
+
+func (a *App) draft(tenant string) string { return a.inFolder(bootstrapFile + "." + tenant) }
+
+// publish writes the file and removes its drafts.
+func (a *App) publish(b Bootstrap) error {
+	if err := b.write(a.inFolder(bootstrapFile)); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(a.Config.DataDir)
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), bootstrapFile+".") {
+			if gone := os.Remove(a.inFolder(f.Name())); !errors.Is(gone, fs.ErrNotExist) {
+				err = errors.Join(err, gone)
+			}
+		}
+	}
+	return err
+}
+
+// seedAll makes everything.
+func (a *App) seedAll(ctx context.Context) (b Bootstrap, err error) {
 	b.Owner.Email, b.Owner.Password = "owner@demo.test", secret.Text("abcdefghijkmnpqrstuvwxyz23456789", 20)
 	hash, err := a.Hasher.Hash(ctx, b.Owner.Password)
 	if err != nil {
 		return b, err
 	}
-	if err := a.DB.Write(ctx, func(tx *database.Tx) error { return a.seed(ctx, tx, &b, hash) }); err != nil {
+	err = a.DB.Write(ctx, func(tx *database.Tx) error {
+		if err := a.seed(ctx, tx, &b, hash); err != nil {
+			return err
+		}
+		b.at(a.Config.PublicURL)
+		return b.write(a.draft(b.Tenant.ID))
+	})
+	if err != nil {
+		// A draft stays: the error may only mean that nobody told us of the commit.
 		return b, fmt.Errorf("make the demo tenant: %w", err)
 	}
-	if text, err = json.MarshalIndent(b, "", "  "); err != nil {
-		return b, err
-	}
-	return b, os.WriteFile(path, append(text, '\n'), 0o600)
+	return b, a.publish(b)
 }
 
 func (a *App) seed(ctx context.Context, tx *database.Tx, b *Bootstrap, hash string) error {
-	t, roles, err := a.NewTenant(ctx, tx, access.System(""), "demo", "Demo", tenant.KindSSMS)
+	t, roles, err := a.NewTenant(ctx, tx, access.System(""), demo, "Demo", tenant.KindSSMS)
 	if err != nil {
 		return err
 	}
 	by := access.System(t.ID)
-	b.PublicURL, b.Tenant.ID, b.Tenant.Slug = a.Config.PublicURL, t.ID, t.Slug
+	b.Tenant.ID, b.Tenant.Slug = t.ID, t.Slug
 	owner, err := a.Users.Create(ctx, tx, by, user.User{
 		Email: b.Owner.Email, FirstName: "Olivia", LastName: "Owner", EmailVerified: true, IsActive: true, RoleIDs: []string{roles[role.Owner].ID},
 	})
@@ -130,7 +253,6 @@ func (a *App) seed(ctx context.Context, tx *database.Tx, b *Bootstrap, hash stri
 	if _, b.APIKey, err = a.Tenants.CreateKey(ctx, tx, by, "Demo key", access.All, time.Time{}); err != nil {
 		return err
 	}
-	b.SCIM.BaseURL = b.PublicURL + "/scim/v2/" + secret.DerivedID(t.ID, "directory")
 	_, b.SCIM.Token, err = a.Tenants.CreateKey(ctx, tx, by, "Demo directory", []access.Permission{access.SCIM}, time.Time{})
 	return err
 }
