@@ -182,9 +182,7 @@ func (a *App) mount() error {
 	a.Tenants.Mount(a.Router)
 	a.Users.Mount(a.Router)
 	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant}).Mount(a.Router)
-	if err := a.mountDocs(); err != nil {
-		return err
-	}
+	a.mountDocs()
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)
 	if err != nil {
 		return err

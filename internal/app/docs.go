@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/kobil"
@@ -53,26 +54,32 @@ var surfaces = []openapi.Surface{
 	},
 }
 
-// A document is an answer made at start, the same for everybody.
-type document struct {
-	body []byte
-	etag string
-	head http.Header
-}
-
-func (d *document) set(body []byte) {
-	sum := sha256.Sum256(body)
-	d.body, d.etag = body, `"`+hex.EncodeToString(sum[:12])+`"`
-}
-
-func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	for name, values := range d.head {
-		h[name] = values
+// document returns the handler of an answer that is the same for everybody. It is
+// made when it is first asked for: the start of a server need not wait for it.
+func document(head http.Header, make func() ([]byte, error)) http.Handler {
+	type made struct {
+		body []byte
+		etag string
 	}
-	h.Set("ETag", d.etag)
-	h.Set("Cache-Control", "public, max-age=300")
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.body))
+	once := sync.OnceValues(func() (made, error) {
+		body, err := make()
+		sum := sha256.Sum256(body)
+		return made{body, `"` + hex.EncodeToString(sum[:12]) + `"`}, err
+	})
+	return web.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		d, err := once()
+		if err != nil {
+			return err
+		}
+		h := w.Header()
+		for name, values := range head {
+			h[name] = values
+		}
+		h.Set("ETag", d.etag)
+		h.Set("Cache-Control", "public, max-age=300")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.body))
+		return nil
+	})
 }
 
 // pageHead are the headers of a page without any script.
@@ -85,13 +92,18 @@ func pageHead() http.Header {
 
 // mountDocs adds the description of all routes and its pages. It comes last, since
 // it describes itself too.
-func (a *App) mountDocs() error {
-	description := &document{head: http.Header{
+func (a *App) mountDocs() {
+	describe := sync.OnceValue(func() *openapi.Document {
+		return openapi.Describe(apiInfo, apiTags, surfaces, a.Router.Routes())
+	})
+	styles := func() []string { return []string{ui.Path("cardea.css"), ui.Path("reference.css")} }
+	description := document(http.Header{
 		"Content-Type": {"application/json; charset=utf-8"},
 		// Nothing of a tenant is in it, so tools on any page may read it.
 		"Access-Control-Allow-Origin": {"*"},
-	}}
-	reference, codes := &document{head: pageHead()}, &document{head: pageHead()}
+	}, func() ([]byte, error) { return describe().JSON(), nil })
+	reference := document(pageHead(), func() ([]byte, error) { return describe().Reference(styles()) })
+	codes := document(pageHead(), func() ([]byte, error) { return describe().ErrorsPage(styles(), web.Codes()) })
 	for _, route := range []web.Route{
 		{Paths: []string{"/openapi.json"}, Endpoint: web.Endpoint{Handler: description, Media: "application/json"}, Doc: web.Doc{Summary: "Get this description"}},
 		{Paths: []string{"/docs"}, Endpoint: web.Endpoint{Handler: reference, Media: "text/html"}, Doc: web.Doc{Summary: "Read this description"}},
@@ -101,19 +113,6 @@ func (a *App) mountDocs() error {
 		route.Method, route.Public, route.Status, route.Doc.Tag = http.MethodGet, true, http.StatusOK, "Documentation"
 		a.Router.Add(route)
 	}
-	d := openapi.Describe(apiInfo, apiTags, surfaces, a.Router.Routes())
-	description.set(d.JSON())
-	styles := []string{ui.Path("cardea.css"), ui.Path("reference.css")}
-	page, err := d.Reference(styles)
-	if err != nil {
-		return err
-	}
-	reference.set(page)
-	if page, err = d.ErrorsPage(styles, web.Codes()); err != nil {
-		return err
-	}
-	codes.set(page)
-	return nil
 }
 
 func getAsset(w http.ResponseWriter, r *http.Request) error {
