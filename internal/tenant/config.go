@@ -227,7 +227,7 @@ func (s *Service) Mount(r *web.Router) {
 			Doc: web.Doc{Tag: apps, Summary: "Rotate an application's secret", Text: "Those before it work for overlap_seconds more, a day if absent.",
 				Errors: problems{ErrApplicationNotFound, ErrApplication}, Request: exampleRotation, Example: exampleSecretMade}},
 		{Method: "GET", Paths: []string{"/api/v1/applications/{id}/secrets"}, Needs: access.ApplicationsRead, Endpoint: web.JSON(http.StatusOK, s.getSecrets),
-			Doc: web.Doc{Tag: apps, Summary: "List an application's secrets", Text: "Hints and dates, newest first; the secrets themselves are not kept.", Example: exampleSecrets}},
+			Doc: web.Doc{Tag: apps, Summary: "List an application's secrets", Text: "Hints and dates, newest first; the secrets themselves are not kept.", Errors: problems{ErrApplicationNotFound}, Example: exampleSecrets}},
 		{Method: "GET", Paths: []string{"/api/v1/keys"}, Needs: access.KeysWrite, Endpoint: web.JSON(http.StatusOK, s.getKeys),
 			Doc: web.Doc{Tag: keys, Summary: "List API keys", Text: "By creation, at most 1,000.", Example: []keyForm{exampleKeyForm}}},
 		{Method: "POST", Paths: []string{"/api/v1/keys"}, Needs: access.KeysWrite, Endpoint: web.JSON(http.StatusCreated, s.postKey),

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -142,6 +143,9 @@ type secretForm struct {
 }
 
 func (s *Service) getSecrets(ctx context.Context, by access.Actor, in byID) ([]secretForm, error) {
+	if _, err := s.Application(ctx, s.DB, by, in.ID); err != nil {
+		return nil, err
+	}
 	secrets, err := s.Secrets(ctx, s.DB, by, in.ID)
 	out := make([]secretForm, len(secrets))
 	for i, x := range secrets {
@@ -194,8 +198,8 @@ func (s *Service) postKey(ctx context.Context, by access.Actor, in postKeyReques
 		return keyForm{}, web.ErrBody.Saying("scopes is required: what the key may do.").In("scopes")
 	}
 	for _, p := range in.Scopes {
-		if _, err := access.ParseScopes(string(p)); err != nil {
-			return keyForm{}, err
+		if !slices.Contains(access.All, p) {
+			return keyForm{}, access.ErrUnknownScope.In("scopes")
 		}
 	}
 	var expires time.Time

@@ -14,6 +14,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -76,6 +77,9 @@ func (s stamp) append(b []byte) []byte {
 
 // FullForm returns u in the full form.
 func FullForm(tenant string, u User) Full {
+	if len(u.RoleIDs) == 0 {
+		u.RoleIDs = nil // none is null, also when they have just been taken away
+	}
 	return Full{
 		ID: u.ID, AccountID: tenant, ConnectionID: u.ConnectionID, Email: u.Email, FirstName: u.FirstName, LastName: u.LastName,
 		Groups: u.Groups, RawAttributes: u.Attributes, Roles: u.RoleIDs, PhoneID: u.Phone,
@@ -522,12 +526,27 @@ func (r *putRolesRequest) UnmarshalJSON(b []byte) error {
 // Schema tells the API description the documented form.
 func (putRolesRequest) Schema() any { return roles{} }
 
-func (s *Service) putRoles(ctx context.Context, by access.Actor, in putRolesRequest) (Full, error) {
+func (s *Service) putRoles(ctx context.Context, by access.Actor, in putRolesRequest) (out Full, err error) {
 	if in.RoleID == nil {
 		return Full{}, web.ErrBody.Saying("role_id is required: an array of role ids.").In("role_id")
 	}
-	// Who may give roles need not be allowed to change users otherwise.
-	return s.change(ctx, by.With(append(by.Permissions(), access.UsersWrite)...), in.UserID, Change{RoleIDs: &in.RoleID})
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		if err := by.Require(access.RolesWrite); err != nil {
+			return err
+		}
+		known, err := role.Exist(ctx, tx, by.Tenant, in.RoleID)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return ErrRole.Saying("There is no such role.").In("role_id")
+		}
+		// Who may give roles need not be allowed to change users otherwise.
+		u, err := s.Update(ctx, tx, by.With(append(by.Permissions(), access.UsersWrite)...), in.UserID, Change{RoleIDs: &in.RoleID})
+		out = FullForm(by.Tenant, u)
+		return err
+	})
+	return out, err
 }
 
 type organizations struct {
