@@ -110,6 +110,12 @@ func (db *DB) QueryRow(ctx context.Context, stmt string, args ...any) *Row {
 	return db.lite.queryRow(ctx, stmt, args)
 }
 
+var start = time.Now()
+
+// Monotonic is the time since the process began, for measuring how long something
+// takes; unlike Now it can not be moved.
+func Monotonic() time.Duration { return time.Since(start) }
+
 // MaxWrite is how long a transaction may last. One that took longer is rolled
 // back, so that whoever looks at ids older than this sees all there will be.
 const MaxWrite = 45 * time.Second

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -27,7 +28,8 @@ const settleAfter = database.MaxWrite + 15*time.Second
 const maxTail = 2000
 
 // Count returns how many users match the filter. Without a filter it costs the
-// same for any number of users. The actor needs users:read.
+// same for any number of users. With one it takes time for each match; a count
+// that took long may be up to ten seconds old. The actor needs users:read.
 func (s *Service) Count(ctx context.Context, db database.Reader, by access.Actor, f Filter) (int64, error) {
 	if err := by.Require(access.UsersRead); err != nil {
 		return 0, err
@@ -35,15 +37,15 @@ func (s *Service) Count(ctx context.Context, db database.Reader, by access.Actor
 	if f == (Filter{}) {
 		return s.countAll(ctx, by.Tenant)
 	}
-	sel := newSelection(by.Tenant, f)
-	if err := sel.useIndex(ctx, s.DB, db); err != nil {
-		return 0, err
-	}
-	var n int64
-	if err := db.QueryRow(ctx, "SELECT count(*) FROM users u WHERE "+sel.clause(), sel.args...).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count users: %w", err)
-	}
-	return n, nil
+	return s.totals.get(s.DB.Now(), by.Tenant, f, func() (int64, error) {
+		sel := newSelection(by.Tenant, f)
+		hits := sel.hits(s.DB.Engine())
+		var n int64
+		if err := db.QueryRow(ctx, "SELECT count(*) FROM "+hits+sel.clause(), sel.args...).Scan(&n); err != nil {
+			return 0, fmt.Errorf("count users: %w", err)
+		}
+		return n, nil
+	})
 }
 
 func (s *Service) countAll(ctx context.Context, tenant string) (int64, error) {
@@ -111,4 +113,49 @@ func countOld(ctx context.Context, tx *database.Tx, tenant string, ids []string)
 		return fmt.Errorf("correct user count: %w", err)
 	}
 	return nil
+}
+
+// totals keeps the counts that took long. Page numbers need the total on every
+// page, and a client turns pages faster than totals matter.
+type totals struct {
+	mu   sync.Mutex
+	kept map[total]keptTotal
+}
+
+type total struct {
+	tenant string
+	filter string
+}
+
+type keptTotal struct {
+	n     int64
+	until time.Time
+}
+
+const (
+	longCount = 5 * time.Millisecond
+	totalAge  = 10 * time.Second
+	maxTotals = 1000
+)
+
+func (t *totals) get(now time.Time, tenant string, f Filter, count func() (int64, error)) (int64, error) {
+	key := total{tenant, f.String()}
+	t.mu.Lock()
+	kept, ok := t.kept[key]
+	t.mu.Unlock()
+	if ok && now.Before(kept.until) {
+		return kept.n, nil
+	}
+	began := database.Monotonic()
+	n, err := count()
+	if took := database.Monotonic() - began; err != nil || took < longCount {
+		return n, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.kept == nil || len(t.kept) >= maxTotals {
+		t.kept = map[total]keptTotal{}
+	}
+	t.kept[key] = keptTotal{n, now.Add(totalAge)}
+	return n, nil
 }

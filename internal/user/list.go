@@ -37,6 +37,15 @@ type Filter struct {
 	CreatedBefore time.Time
 }
 
+// String is the same for two filters only if they ask for the same.
+func (f Filter) String() string {
+	active := ""
+	if f.IsActive != nil {
+		active = strconv.FormatBool(*f.IsActive)
+	}
+	return fmt.Sprintf("%q", []string{f.Email, f.FirstName, f.LastName, f.Search, f.RoleID, active, f.CreatedAfter.String(), f.CreatedBefore.String()})
+}
+
 // Orders of a list.
 const (
 	ByCreation     = "created_at"
@@ -74,11 +83,8 @@ func (s *Service) List(ctx context.Context, db database.Reader, by access.Actor,
 			return nil, "", err
 		}
 	}
-	if err := sel.useIndex(ctx, s.DB, db); err != nil {
-		return nil, "", err
-	}
 	// One more than asked for tells whether there is a next page.
-	users, err = sel.page(ctx, db, field, desc, q.Limit+1, q.Offset)
+	users, err = sel.page(ctx, s.DB.Engine(), db, field, desc, q.Limit+1, q.Offset)
 	if err != nil || len(users) <= q.Limit {
 		return users, "", err
 	}
@@ -97,7 +103,7 @@ func (s *Service) cursor(ctx context.Context, tenant string, q Query, last User)
 	}
 	place := last.ID
 	if strings.HasSuffix(q.Sort, ByUsername) {
-		place += loginKey(last.Login())
+		place = loginKey(last.Login())
 	}
 	return base64.RawURLEncoding.EncodeToString(append(mac(place), place...)), nil
 }
@@ -107,20 +113,16 @@ func (s *Service) cursorMAC(ctx context.Context, tenant string, q Query) (func(p
 	if err != nil {
 		return nil, err
 	}
-	active := ""
-	if q.IsActive != nil {
-		active = strconv.FormatBool(*q.IsActive)
-	}
-	list := fmt.Sprintf("%q", []string{q.Email, q.FirstName, q.LastName, q.Search, q.RoleID, active, q.CreatedAfter.String(), q.CreatedBefore.String(), q.Sort})
+	list := q.Filter.String() + q.Sort
 	key := box.Derive("user list cursor")
 	return func(place string) []byte { return secret.MAC(key, list+place) }, nil
 }
 
 // seek makes the selection start after the place of q's cursor.
 func (s *Service) seek(ctx context.Context, sel *selection, q Query, field string, desc bool) error {
-	const macLength, idLength = 16, 24
+	const macLength = 16
 	raw, err := base64.RawURLEncoding.DecodeString(q.Cursor)
-	if err != nil || len(raw) < macLength+idLength {
+	if err != nil || len(raw) <= macLength {
 		return ErrCursor
 	}
 	mac, err := s.cursorMAC(ctx, sel.tenant, q)
@@ -135,13 +137,17 @@ func (s *Service) seek(ctx context.Context, sel *selection, q Query, field strin
 	if desc {
 		than = "<"
 	}
-	id, key := place[:idLength], place[idLength:]
-	if field == ByUsername {
-		sel.where("(u.login_key, u.id) "+than+" (?, ?)", key, id)
-	} else {
-		sel.where("u.id "+than+" ?", id)
-	}
+	sel.where(column(field)+" "+than+" ?", place)
+	sel.after = sel.conds[len(sel.conds)-1]
 	return nil
+}
+
+// column is what a list is sorted by. Both are unique in the tenant.
+func column(field string) string {
+	if field == ByUsername {
+		return "u.login_key"
+	}
+	return "u.id"
 }
 
 // A selection is the WHERE of a list in the making. Conditions are constants of
@@ -152,6 +158,7 @@ type selection struct {
 	args    []any    // the first is the tenant
 	needles []string // parts of words the search index can look for
 	exact   []string // the conditions that the needles stand for, applied to users u
+	after   string   // the condition of the cursor
 }
 
 func newSelection(tenant string, f Filter) *selection {
@@ -240,21 +247,35 @@ func (sel *selection) clause() string {
 	return "u.tenant_id = $1" + strings.Join(append([]string{""}, sel.conds...), " AND ")
 }
 
-func (sel *selection) page(ctx context.Context, db database.Reader, field string, desc bool, limit, offset int) ([]User, error) {
-	direction := ""
+// seekClause is what the walk through the first users begins with.
+func (sel *selection) seekClause() string {
+	if sel.after == "" {
+		return "u.tenant_id = $1"
+	}
+	return "u.tenant_id = $1 AND " + sel.after
+}
+
+func (sel *selection) page(ctx context.Context, engine string, db database.Reader, field string, desc bool, limit, offset int) ([]User, error) {
+	order := column(field)
 	if desc {
-		direction = " DESC"
+		order += " DESC"
 	}
-	order := "u.id" + direction
-	if field == ByUsername {
-		order = "u.login_key" + direction + ", u.id" + direction
+	from := len(sel.args)
+	end := sel.number(" ORDER BY "+order+" LIMIT ? OFFSET ?", int64(limit), int64(offset))
+	if len(sel.needles) == 0 {
+		return sel.read(ctx, db, "users u WHERE "+sel.clause()+end)
 	}
-	stmt := "SELECT " + columns + " FROM users u WHERE " + sel.clause() + " ORDER BY " + order + " LIMIT $" + strconv.Itoa(len(sel.args)+1)
-	args := append(sel.args[:len(sel.args):len(sel.args)], int64(limit))
-	if offset > 0 {
-		stmt += " OFFSET $" + strconv.Itoa(len(args)+1)
-		args = append(args, int64(offset))
+	first := "(SELECT * FROM users u WHERE " + sel.seekClause() + " ORDER BY " + order + " LIMIT " + strconv.Itoa(window) + ") AS u WHERE "
+	users, err := sel.read(ctx, db, first+sel.clause()+end)
+	if err != nil || len(users) == limit {
+		return users, err
 	}
-	rows, err := db.Query(ctx, stmt, args...)
+	sel.args = sel.args[:from]
+	hits := sel.hits(engine)
+	return sel.read(ctx, db, hits+sel.clause()+sel.number(" ORDER BY "+order+" LIMIT ? OFFSET ?", int64(limit), int64(offset)))
+}
+
+func (sel *selection) read(ctx context.Context, db database.Reader, from string) ([]User, error) {
+	rows, err := db.Query(ctx, "SELECT "+columnsOfU+" FROM "+from, sel.args...)
 	return database.Collect(rows, err, "list users", scanUser)
 }

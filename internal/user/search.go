@@ -28,9 +28,10 @@ const wordStart = "  "
 // entry is the SQL for what the index holds of a user.
 const entry = `'  ' || u.first_key || '  ' || u.last_key || '  ' || COALESCE(u.email, '') || '  ' || u.login_key || '  ' || COALESCE(u.phone, '')`
 
-// dense is from how many entries on a walk in list order is quicker than sorting
-// what the index found: one user in 200 of a million fills a page soon.
-const dense = 5000
+// window is how many users a search walks through in list order before it asks
+// the index. Where that fills the page, matches are so many that sorting what the
+// index finds would take longer.
+const window = 1000
 
 // queueSearch notes that the entries of the users from one id to another are to
 // be written anew.
@@ -38,26 +39,16 @@ func queueSearch(tx *database.Tx, tenant, from, to string) {
 	tx.Later("INSERT INTO user_search_queue (tenant_id, from_id, to_id, id) VALUES ($1, $2, $3, $4)", tenant, from, to, tx.NewID())
 }
 
-// useIndex narrows the selection to what the search index found, unless the index
-// can not help: no part of three characters, or too many matches.
-func (sel *selection) useIndex(ctx context.Context, engine *database.DB, db database.Reader) error {
+// hits is the FROM of the users that the index and the queue name, or of all users
+// where no part of three characters is asked for. The join order is written down,
+// because SQLite would rather walk all users in list order.
+func (sel *selection) hits(engine string) string {
 	if len(sel.needles) == 0 {
-		return nil
+		return "users u WHERE "
 	}
-	probe := &selection{tenant: sel.tenant, args: []any{sel.tenant}, needles: sel.needles}
-	stmt := fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d) AS found", probe.indexed(engine.Engine()), dense+1)
-	var n int64
-	if err := db.QueryRow(ctx, stmt, probe.args...).Scan(&n); err != nil {
-		return fmt.Errorf("probe user search: %w", err)
-	}
-	if n > dense {
-		return nil
-	}
-	found := sel.indexed(engine.Engine())
-	queued := `SELECT u.id FROM user_search_queue q JOIN users u ON u.tenant_id = $1 AND u.id >= q.from_id AND u.id <= q.to_id
-		WHERE q.tenant_id = $1 AND ` + strings.Join(sel.exact, " AND ")
-	sel.conds = append(sel.conds, "u.id IN ("+found+" UNION "+queued+")")
-	return nil
+	return "(" + sel.indexed(engine) + ` UNION
+		SELECT u.id FROM user_search_queue q CROSS JOIN users u
+		WHERE q.tenant_id = $1 AND u.tenant_id = $1 AND u.id >= q.from_id AND u.id <= q.to_id AND ` + strings.Join(sel.exact, " AND ") + `) AS hit CROSS JOIN users u WHERE u.id = hit.id AND `
 }
 
 // indexed returns the query for the ids of users in whose entry all needles are,
@@ -68,7 +59,7 @@ func (sel *selection) indexed(engine string) string {
 		for i, needle := range sel.needles {
 			conds[i] = sel.number("s.words LIKE ?", "%"+escapeLike(needle)+"%")
 		}
-		return "SELECT s.user_id FROM user_search s WHERE s.tenant_id = $1 AND " + strings.Join(conds, " AND ")
+		return "SELECT s.user_id AS id FROM user_search s WHERE s.tenant_id = $1 AND " + strings.Join(conds, " AND ")
 	}
 	match := []string{`"` + tenantMark(sel.tenant) + `"`}
 	for _, needle := range sel.needles {
@@ -77,7 +68,7 @@ func (sel *selection) indexed(engine string) string {
 			match = append(match, `"`+strings.ReplaceAll(string(runes[i:i+3]), `"`, `""`)+`"`)
 		}
 	}
-	return sel.number(`SELECT s.user_id FROM user_search_words JOIN user_search s ON s.entry = user_search_words.rowid
+	return sel.number(`SELECT s.user_id AS id FROM user_search_words JOIN user_search s ON s.entry = user_search_words.rowid
 		WHERE user_search_words MATCH ? AND s.tenant_id = $1`, strings.Join(match, " AND "))
 }
 

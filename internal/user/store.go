@@ -15,6 +15,9 @@ import (
 const columns = `id, username, email, phone, first_name, last_name, email_verified, phone_verified, is_active,
 	groups, attributes, role_ids, required_actions, connection_id, created_at, modified_at, last_login_at`
 
+// columnsOfU are the columns of users u, for statements with more tables in them.
+var columnsOfU = "u." + strings.Join(strings.Fields(strings.ReplaceAll(columns, ",", " ")), ", u.")
+
 func scanUser(row database.Scanner) (User, error) {
 	var u User
 	var username, email, phone, groups, attributes, roles, actions *string

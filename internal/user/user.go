@@ -83,6 +83,8 @@ type Service struct {
 	Box func(ctx context.Context, tenant string) (*secret.Box, error)
 	// Connection returns the id of the connection of users made by hand.
 	Connection func(tenant string) string
+
+	totals totals
 }
 
 // Check puts u into its normal form, or says what is wrong with it.

@@ -23,7 +23,8 @@ CREATE TABLE users (
 	PRIMARY KEY (tenant_id, id)
 ) /*sqlite WITHOUT ROWID*/;
 
-CREATE INDEX users_by_login ON users (tenant_id, login_key, id);
+-- No two users share a login_key: it is one of their identifiers.
+CREATE INDEX users_by_login ON users (tenant_id, login_key);
 CREATE INDEX users_inactive ON users (tenant_id, id) WHERE NOT is_active;
 
 -- Everything a user can be found by at sign-in. One key belongs to one user,
