@@ -28,7 +28,7 @@ var (
 	exampleUpdated = userReplaced(exampleForm)
 	exampleLogout  = answer[bool]{"User logged out successfully", "OK", ofUser, true}
 
-	exampleCreate = json.RawMessage(`{"username":"ada","firstName":"Ada","email":"ada@example.com","Enabled":true,` +
+	exampleCreate = json.RawMessage(`{"username":"ada","firstName":"Ada","email":"ada@example.com","enabled":true,` +
 		`"attributes":{"digitaniumCreateActivation":["true"]},"credentials":[{"type":"password","value":"correct horse battery","temporary":true}],"realmRoles":["digitanium_user"]}`)
 	exampleUpdate  = json.RawMessage(`{"firstName":"Ada","enabled":true,"emailVerified":false,"attributes":{"digitaniumCreateActivation":["true"]}}`)
 	exampleProfile = json.RawMessage(`{"firstName":"Ada","lastName":"Lovelace","attributes":{"city":"London"}}`)
