@@ -29,6 +29,7 @@ import (
 	"github.com/cardea-id/cardea/internal/kobil"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
@@ -146,7 +147,7 @@ func build(cfg Config, log *slog.Logger, db *database.DB) (*App, error) {
 	}
 	a := &App{Config: cfg, Log: log, DB: db, Router: &web.Router{}}
 	a.Hasher = passhash.New(passhash.Default, []byte(cfg.PasswordPepper))
-	a.Tenants = &tenant.Service{DB: db, Master: master, BaseHost: cfg.publicHost(), Default: cfg.DefaultTenant}
+	a.Tenants = &tenant.Service{DB: db, Master: master, Limits: &ratelimit.Limiter{DB: db}, BaseHost: cfg.publicHost(), Default: cfg.DefaultTenant}
 	if cfg.Dev {
 		a.Tenants.Aliases = []string{"localhost", "127.0.0.1", "::1"}
 	}
@@ -173,6 +174,7 @@ func (a *App) buildNotify(master *secret.Box) error {
 	}
 	a.Jobs = &jobs.Queue{DB: a.DB, Log: a.Log, Grace: stopTimeout}
 	a.Notify.Attach(a.Jobs)
+	a.keepHouse()
 	return nil
 }
 

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -78,7 +80,19 @@ func (s *Service) Keys(ctx context.Context, db database.Reader, by access.Actor)
 }
 
 // Authenticate returns the actor of a bearer key within by's tenant, or ErrToken.
+// An address from which too many keys were not good gets ratelimit.ErrLimited for
+// further ones; good keys from there are taken all the same.
 func (s *Service) Authenticate(ctx context.Context, by access.Actor, bearer string) (access.Actor, error) {
+	actor, err := s.authenticate(ctx, by, bearer)
+	if errors.Is(err, ErrToken) {
+		if limited := s.Limits.Take(ctx, by.Tenant, ratelimit.APIKey.For(ratelimit.Key("", by.IP))); limited != nil {
+			return by, limited
+		}
+	}
+	return actor, err
+}
+
+func (s *Service) authenticate(ctx context.Context, by access.Actor, bearer string) (access.Actor, error) {
 	if !secret.LooksLikeKey("sk_", bearer) {
 		return by, ErrToken.Because("not in the form of a key")
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
 )
 
@@ -99,6 +100,9 @@ type Branding struct {
 type Service struct {
 	DB     *database.DB
 	Master *secret.Box // seals every tenant's data key
+
+	// Limits counts the keys that were not good, per address.
+	Limits *ratelimit.Limiter
 
 	// BaseHost is the host of the public address, without a port. Tenants answer
 	// at {slug}.BaseHost.
