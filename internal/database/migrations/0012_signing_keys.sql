@@ -1,3 +1,6 @@
+-- Keys that sign tokens, see package keyring. Of those with one tenant and alg, one
+-- signs at any time, from active_at to retires_at; all are published from
+-- created_at to expires_at.
 CREATE TABLE signing_keys (
 	tenant_id   TEXT /*postgres COLLATE "C"*/ NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
 	id          TEXT /*postgres COLLATE "C"*/ NOT NULL, -- kid
@@ -6,8 +9,9 @@ CREATE TABLE signing_keys (
 	public_key  BYTEA NOT NULL,          -- PKIX
 	private_key BYTEA,                   -- PKCS #8, sealed; NULL once revoked
 	created_at  BIGINT NOT NULL,
-	active_at   BIGINT NOT NULL,         -- signs from then on, published before
-	expires_at  BIGINT,                  -- published until then; set with its successor
+	active_at   BIGINT NOT NULL,
+	retires_at  BIGINT,                  -- its successor's active_at, once there is one
+	expires_at  BIGINT,                  -- when no token signed by it is valid any more
 	revoked_at  BIGINT,
 	PRIMARY KEY (tenant_id, id),
 	UNIQUE (tenant_id, alg, generation)  -- of those who make the same key one wins
