@@ -1,23 +1,25 @@
 package kobil_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"context"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/database/dbtest"
 	"github.com/cardea-id/cardea/internal/kobil"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
@@ -35,6 +37,7 @@ type bench struct {
 	hasher  *passhash.Hasher
 	router  *web.Router
 	handler http.Handler
+	sent    atomic.Uint32     // requests, each from an address of its own
 	ids     map[string]string // of tenants, by slug
 	keys    map[string]string // with every scope, by slug
 }
@@ -46,7 +49,7 @@ func newBench(t *testing.T, db *database.DB) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{db: db, router: &web.Router{}, ids: map[string]string{}, keys: map[string]string{}}
-	b.tenants = &tenant.Service{DB: db, Master: master, BaseHost: "id.test", Default: "demo"}
+	b.tenants = &tenant.Service{DB: db, Master: master, Limits: &ratelimit.Limiter{DB: db}, BaseHost: "id.test", Default: "demo"}
 	b.users = &user.Service{DB: db, Box: b.tenants.Box, Connection: tenant.ManualConnection}
 	b.hasher = passhash.New(passhash.Params{Memory: 64, Time: 1, Lanes: 1}, nil)
 	(&kobil.Service{DB: db, Tenants: b.tenants, Users: b.users, Hasher: b.hasher, NewTenant: b.newTenant}).Mount(b.router)
@@ -157,6 +160,8 @@ func (b *bench) send(t *testing.T, key, method, address, body string) reply {
 	if key != "" {
 		r.Header.Set("Authorization", "Bearer "+key)
 	}
+	n := b.sent.Add(1)
+	r.RemoteAddr = fmt.Sprintf("10.%d.%d.%d:1234", byte(n>>16), byte(n>>8), byte(n))
 	return serve(t, b.handler, r)
 }
 
@@ -392,6 +397,25 @@ func TestKeyHasAnEnd(t *testing.T) {
 		for _, key := range []string{expiring, revoked} {
 			b.send(t, key, "GET", "/digitanium/v4/users", "").is(t, 401, "Unauthorized", "HTTP 401 Unauthorized", 5)
 		}
+	})
+}
+
+// Whoever tries keys is stopped; a good key from the same address is not.
+func TestTryingKeysIsLimited(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		try := func(key string) reply {
+			r := httptest.NewRequest("GET", "http://demo.id.test/digitanium/v4/users", nil)
+			r.Header.Set("Authorization", "Bearer "+key)
+			return serve(t, b.handler, r)
+		}
+		got := try("sk_guess")
+		for range ratelimit.APIKey.Count {
+			got = try("sk_guess")
+		}
+		if got.is(t, 429, "TOO_MANY_REQUESTS", "", 5); got.head.Get("Retry-After") == "" {
+			t.Error("429 without Retry-After")
+		}
+		try(b.keys["demo"]).is(t, 200, "Success", "", 5)
 	})
 }
 
