@@ -25,30 +25,30 @@ import (
 // manual: docs/guides/configuration.md is made of them.
 type Config struct {
 	// PublicURL is the address at which users and programs reach the installation,
-	// such as https://id.example.com: scheme and host, with a port if it is not the
+	// such as `https://id.example.com`: scheme and host, with a port if it is not the
 	// usual one, and nothing behind it. Links in mails, redirects and the issuer of
 	// tokens are made from it, never from what a request says. A tenant answers at
-	// its own name under this host: tenant acme at https://acme.id.example.com.
-	// cardea serve does not start without it, and wants https.
+	// its own name under this host: tenant acme at `https://acme.id.example.com`.
+	// `cardea serve` does not start without it, and wants https.
 	PublicURL string `name:"public_url" placeholder:"URL" help:"Address that users see, such as https://id.example.com."`
 
-	// Listen is the address to take connections on, as HOST:PORT. The default can be
+	// Listen is the address to take connections on, as `HOST:PORT`. The default can be
 	// reached from this machine only, which is right behind a proxy on the same
-	// machine. To be reached from elsewhere write :443, or 0.0.0.0:8080 in a
+	// machine. To be reached from elsewhere write `:443`, or `0.0.0.0:8080` in a
 	// container.
 	Listen string `name:"listen" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to take connections on."`
 
-	// DatabaseURL names the database. sqlite:PATH is one file, made if it is missing,
-	// in a folder that exists: /var/lib/cardea/cardea.db is written
-	// sqlite:/var/lib/cardea/cardea.db. For PostgreSQL 13 or newer write
-	// postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=verify-full; the options
-	// of the PostgreSQL client, and pool_max_conns, can follow behind the question
+	// DatabaseURL names the database. `sqlite:PATH` is one file, made if it is missing,
+	// in a folder that exists: `/var/lib/cardea/cardea.db` is written
+	// `sqlite:/var/lib/cardea/cardea.db`. For PostgreSQL 13 or newer write
+	// `postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=verify-full`; the options
+	// of the PostgreSQL client, and `pool_max_conns`, can follow behind the question
 	// mark.
 	DatabaseURL string `name:"database_url" default:"sqlite:cardea.db" secret:"url" placeholder:"URL" help:"Database: sqlite:PATH or postgres://…"`
 
 	// MasterKey seals what the database must not show: the data keys of the tenants,
 	// and through them every secret that has to be read back. It is 32 random bytes
-	// written as hex or base64; make one with openssl rand -hex 32. Keep a copy in
+	// written as hex or base64; make one with `openssl rand -hex 32`. Keep a copy in
 	// another place than the backups of the database: without it what was sealed is
 	// lost, and with both everything can be read. There is no default. A database
 	// belongs to the key it was made with, and no other opens it.
@@ -75,29 +75,29 @@ type Config struct {
 	// owner and its group may have access to it.
 	TLSKey string `name:"tls_key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
 
-	// TrustedProxies are the proxies whose X-Forwarded-For, X-Forwarded-Proto and
-	// X-Forwarded-Host are believed: addresses or networks such as 10.0.0.0/8,
+	// TrustedProxies are the proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and
+	// `X-Forwarded-Host` are believed: addresses or networks such as `10.0.0.0/8`,
 	// separated by commas. Name your own proxies and nobody else, because whoever is
 	// on the list can claim to be any client. When TLS ends at a proxy it has to be
 	// on the list, or every request counts as plain http and is refused.
 	TrustedProxies string `name:"trusted_proxies" placeholder:"LIST" help:"Proxies to believe, as addresses or networks separated by commas."`
 
-	// MetricsListen is the address of /metrics, for Prometheus, as HOST:PORT. It asks
+	// MetricsListen is the address of `/metrics`, for Prometheus, as `HOST:PORT`. It asks
 	// for no password: choose an address that only your monitoring reaches. Empty
-	// turns it off. /metrics is never on the main address.
+	// turns it off. `/metrics` is never on the main address.
 	MetricsListen string `name:"metrics_listen" placeholder:"HOST:PORT" help:"Separate address of /metrics; off if empty."`
 
 	// LogFormat is text or json. Unset, it is text if standard error is a terminal
 	// and JSON if not.
 	LogFormat string `name:"log_format" placeholder:"text|json" help:"Form of the log; by default text on a terminal, else JSON."`
 
-	// SMTPURL is the mail server: smtp://USER:PASSWORD@HOST:587 with STARTTLS,
-	// smtps://USER:PASSWORD@HOST:465 with TLS from the first byte, or
-	// smtp://HOST:25?tls=none without any, which is for a server on this machine.
+	// SMTPURL is the mail server: `smtp://USER:PASSWORD@HOST:587` with STARTTLS,
+	// `smtps://USER:PASSWORD@HOST:465` with TLS from the first byte, or
+	// `smtp://HOST:25?tls=none` without any, which is for a server on this machine.
 	// Without it no e-mail is sent.
 	SMTPURL string `name:"smtp_url" secret:"url" placeholder:"URL" help:"Mail server: smtp://USER:PASSWORD@HOST:587 or smtps://…"`
 
-	// SMTPFrom is the sender of e-mail, as Name <address>. Unset, it is
+	// SMTPFrom is the sender of e-mail, as `Name <address>`. Unset, it is
 	// no-reply at the host of PublicURL.
 	SMTPFrom string `name:"smtp_from" placeholder:"ADDRESS" help:"Sender of e-mail, as Name <address>."`
 
@@ -164,8 +164,8 @@ func (s Setting) mask(value string) string {
 		return value
 	}
 	u, err := url.Parse(value)
-	if err != nil {
-		return hidden
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return hidden // who knows what it is
 	}
 	// A password may also stand behind the question mark.
 	q := u.Query()
