@@ -115,7 +115,7 @@ func (s *SMTP) Deliver(ctx context.Context, m Message) (Receipt, error) {
 	}
 	err = client.SendWithSMTPClient(session, msg)
 	if msg.IsDelivered() {
-		session.Quit() // the server has the message, whatever it makes of this
+		_ = session.Quit() // the server has the message, whatever it makes of this
 		return Receipt{ProviderID: queueID(msg.ServerResponse())}, nil
 	}
 	return Receipt{}, sendFailure(ctx, err)
