@@ -212,6 +212,42 @@ func TestConditionalUpdateHasOneWinner(t *testing.T) {
 	})
 }
 
+// On SQLite transactions that wait share a commit. Each still fails alone.
+func TestTransactionsTogetherFailAlone(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		table(t, db)
+		broken := errors.New("broken")
+		var wg sync.WaitGroup
+		for i := range int64(60) {
+			wg.Go(func() {
+				defer func() {
+					if p := recover(); (p != nil) != (i%3 == 1) {
+						t.Errorf("transaction %d: recovered %v", i, p)
+					}
+				}()
+				err := db.Write(t.Context(), func(tx *database.Tx) error {
+					err := insert(tx, i, i)
+					switch i % 3 {
+					case 1:
+						panic("boom")
+					case 2:
+						return broken
+					}
+					return err
+				})
+				if (err != nil) != (i%3 == 2) {
+					t.Errorf("transaction %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := count(t, db); n != 20 {
+			t.Errorf("%d rows, want those of the 20 that succeeded", n)
+		}
+	})
+}
+
 func TestReadersAndWritersTogether(t *testing.T) {
 	t.Parallel()
 	dbtest.Run(t, func(t *testing.T, db *database.DB) {

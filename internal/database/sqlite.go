@@ -7,21 +7,28 @@ import (
 	"fmt"
 	"net/url"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// sqlite is one database file: one connection that writes, one transaction at a
-// time, and a pool of connections that only read.
+// sqlite is one database file: one connection that writes, in a goroutine of its
+// own, and a pool of connections that only read.
 type sqlite struct {
 	read      *sql.DB
 	readStmts sync.Map // statement text -> *sql.Stmt
 
-	writer     *sql.DB
-	conn       *sql.Conn            // the writer's only connection
-	turn       chan struct{}        // holds one token: whoever has it may use conn
-	writeStmts map[string]*sql.Stmt // guarded by turn
+	writer  *sql.DB
+	writes  chan *write
+	stopped chan struct{} // closed when the goroutine has ended
+	busy    atomic.Bool
+
+	// Only the goroutine that writes touches these.
+	conn       *sql.Conn
+	writeStmts map[string]*sql.Stmt
 }
 
 // Statements are constants of the program or grow with a bounded list, so the
@@ -50,13 +57,18 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 	readers := max(4, 2*runtime.NumCPU())
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	s := &sqlite{read: read, writer: writer, conn: conn, turn: make(chan struct{}, 1), writeStmts: map[string]*sql.Stmt{}}
-	s.turn <- struct{}{}
+	s := &sqlite{
+		read: read, writer: writer, conn: conn, writeStmts: map[string]*sql.Stmt{},
+		writes: make(chan *write), stopped: make(chan struct{}),
+	}
+	go s.work()
 	return s, nil
 }
 
+// close must not be called while somebody may still write.
 func (s *sqlite) close() error {
-	<-s.turn // waits for the transaction under way, and lets no other begin
+	close(s.writes)
+	<-s.stopped
 	// Leaves one small file behind instead of a long log to replay; where another
 	// process still has the file open this fails, which only costs time later.
 	s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -97,40 +109,131 @@ func (s *sqlite) queryRow(ctx context.Context, stmt string, args []any) *Row {
 	return &Row{lite: p.QueryRowContext(ctx, args...)}
 }
 
-// run is one transaction. Waiting for the turn may be cancelled; the transaction
-// itself is short and runs to its end.
-func (s *sqlite) run(ctx context.Context, tx *Tx, fn func(tx *Tx) error) (err error) {
+// A write is one transaction that somebody waits for.
+type write struct {
+	tx   *Tx
+	fn   func(tx *Tx) error
+	done chan struct{}
+
+	err      error
+	panicked any
+}
+
+// run hands a transaction to the goroutine that writes and waits for its end.
+// Waiting for its turn may be cancelled; the transaction itself is short and runs
+// to its end.
+func (s *sqlite) run(ctx context.Context, tx *Tx, fn func(tx *Tx) error) error {
+	w := &write{tx: tx, fn: fn, done: make(chan struct{})}
+	tx.lite = s
 	select {
-	case <-s.turn:
+	case s.writes <- w:
 	case <-ctx.Done():
 		return fmt.Errorf("wait to write: %w", ctx.Err())
 	}
-	defer func() { s.turn <- struct{}{} }()
+	<-w.done
+	if w.panicked != nil {
+		panic(w.panicked)
+	}
+	return w.err
+}
+
+// A commit waits for the disk, and that takes longer than most transactions. So
+// those that came in meanwhile share the next one, each in a savepoint, up to
+// these bounds.
+const (
+	maxShared   = 64
+	maxSharedIn = 3 * time.Millisecond // no more are taken in after this
+)
+
+// work runs transactions until writes is closed.
+func (s *sqlite) work() {
+	defer close(s.stopped)
+	for first := range s.writes {
+		s.busy.Store(true)
+		batch := s.together(first)
+		err := s.end(batch)
+		s.busy.Store(false)
+		for _, w := range batch {
+			if w.err == nil {
+				w.err = err
+			}
+			close(w.done)
+		}
+	}
+}
+
+// together begins a transaction and runs first in it, and whatever else waits.
+func (s *sqlite) together(first *write) (batch []*write) {
+	ctx := context.Background()
+	began := time.Now()
 	if _, err := s.exec(ctx, "BEGIN IMMEDIATE", nil); err != nil {
+		first.err = fmt.Errorf("begin: %w", err)
+		return []*write{first}
+	}
+	for w := first; w != nil; {
+		batch = append(batch, w)
+		w.err = s.within(ctx, w)
+		w = nil
+		if len(batch) < maxShared && time.Since(began) < maxSharedIn {
+			select {
+			case w = <-s.writes:
+			default:
+			}
+		}
+	}
+	return batch
+}
+
+// within runs one transaction in a savepoint, so that it can fail alone.
+func (s *sqlite) within(ctx context.Context, w *write) (err error) {
+	if _, err := s.exec(ctx, "SAVEPOINT one", nil); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	committed := false
-	defer func() { // also when fn panics
-		if !committed {
-			_, rollback := s.exec(ctx, "ROLLBACK", nil)
-			err = errors.Join(err, rollback)
+	released := false
+	defer func() {
+		if released {
+			return
+		}
+		w.panicked = recover()
+		for _, stmt := range []string{"ROLLBACK TO one", "RELEASE one"} {
+			if _, rollback := s.exec(ctx, stmt, nil); rollback != nil {
+				err = errors.Join(err, rollback)
+			}
 		}
 	}()
-	tx.lite = s
-	if err := fn(tx); err != nil {
+	if err := w.fn(w.tx); err != nil {
 		return err
 	}
-	if err := tx.flush(ctx); err != nil {
+	if err := w.tx.flush(ctx); err != nil {
 		return err
 	}
-	if _, err := s.exec(ctx, "COMMIT", nil); err != nil {
+	if _, err := s.exec(ctx, "RELEASE one", nil); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	committed = true
+	released = true
 	return nil
 }
 
-// prepareWrite returns stmt prepared on the writer. The caller has the turn.
+// end commits a batch, unless nothing in it succeeded.
+func (s *sqlite) end(batch []*write) error {
+	succeeded := slices.ContainsFunc(batch, func(w *write) bool { return w.err == nil && w.panicked == nil })
+	if succeeded {
+		_, err := s.exec(context.Background(), "COMMIT", nil)
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("commit: %w", err)
+		if _, rollback := s.exec(context.Background(), "ROLLBACK", nil); rollback != nil {
+			err = errors.Join(err, rollback)
+		}
+		return err
+	}
+	// What fails here left no transaction behind: BEGIN itself had failed.
+	_, _ = s.exec(context.Background(), "ROLLBACK", nil)
+	return nil
+}
+
+// prepareWrite returns stmt prepared on the writer.
 func (s *sqlite) prepareWrite(ctx context.Context, stmt string) (*sql.Stmt, error) {
 	if p := s.writeStmts[stmt]; p != nil {
 		return p, nil
