@@ -18,6 +18,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 	"sync"
@@ -214,7 +215,13 @@ func PathValue(r *http.Request, name string) (string, error) {
 func Query(r *http.Request, name string) (string, error) {
 	rec := Of(r.Context())
 	if rec.query == nil {
-		rec.query = r.URL.Query()
+		// Parts that can not be read must not count as absent: a filter that is left out
+		// finds everybody.
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return "", ErrQuery.Saying("The query is not well formed.")
+		}
+		rec.query = query
 	}
 	for _, v := range rec.query[name] {
 		if v == "" {
@@ -246,8 +253,8 @@ func Decode(body []byte, v any) error {
 	if err := checkDepth(body); err != nil {
 		return err
 	}
-	if bytes.Contains(body, []byte(`\u0000`)) {
-		return ErrBody.Saying("The request body contains a NUL character.")
+	if !utf8.Valid(body) || bytes.Contains(body, []byte(`\u0000`)) { // no database keeps these as text
+		return ErrBody.Saying("The request body is not valid UTF-8, or contains a NUL character.")
 	}
 	err := json.Unmarshal(body, v)
 	if err == nil {
