@@ -4,7 +4,6 @@
 //	Seed     the built-in roles of a new tenant
 //	Create   one more
 //	All      every role of a tenant
-//	Exist    whether ids name roles of a tenant
 //
 // Which user holds which role is kept with the user. An attacker would give
 // themselves a role: giving and making roles takes roles:write.
@@ -13,7 +12,6 @@ package role
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -92,17 +90,6 @@ func All(ctx context.Context, db database.Reader, tenant string) ([]Role, error)
 		r.CreatedAt = time.UnixMilli(created).UTC()
 		return r, err
 	})
-}
-
-// Exist reports whether every id is that of a role of the tenant.
-func Exist(ctx context.Context, db database.Reader, tenant string, ids []string) (bool, error) {
-	roles, err := All(ctx, db, tenant)
-	for _, id := range ids {
-		if !slices.ContainsFunc(roles, func(r Role) bool { return r.ID == id }) {
-			return false, err
-		}
-	}
-	return true, err
 }
 
 func insertRole(ctx context.Context, tx *database.Tx, tenant string, r Role) error {

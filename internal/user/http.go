@@ -14,7 +14,6 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
-	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -526,27 +525,17 @@ func (r *putRolesRequest) UnmarshalJSON(b []byte) error {
 // Schema tells the API description the documented form.
 func (putRolesRequest) Schema() any { return roles{} }
 
-func (s *Service) putRoles(ctx context.Context, by access.Actor, in putRolesRequest) (out Full, err error) {
+// putRoles stores role ids as they are given. One that names no role of the tenant
+// grants nothing, as roles are looked up in the tenant.
+func (s *Service) putRoles(ctx context.Context, by access.Actor, in putRolesRequest) (Full, error) {
 	if in.RoleID == nil {
 		return Full{}, web.ErrBody.Saying("role_id is required: an array of role ids.").In("role_id")
 	}
-	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		if err := by.Require(access.RolesWrite); err != nil {
-			return err
-		}
-		known, err := role.Exist(ctx, tx, by.Tenant, in.RoleID)
-		if err != nil {
-			return err
-		}
-		if !known {
-			return ErrRole.Saying("There is no such role.").In("role_id")
-		}
-		// Who may give roles need not be allowed to change users otherwise.
-		u, err := s.Update(ctx, tx, by.With(append(by.Permissions(), access.UsersWrite)...), in.UserID, Change{RoleIDs: &in.RoleID})
-		out = FullForm(by.Tenant, u)
-		return err
-	})
-	return out, err
+	if err := by.Require(access.RolesWrite); err != nil {
+		return Full{}, err
+	}
+	// Who may give roles need not be allowed to change users otherwise.
+	return s.change(ctx, by.With(append(by.Permissions(), access.UsersWrite)...), in.UserID, Change{RoleIDs: &in.RoleID})
 }
 
 type organizations struct {
