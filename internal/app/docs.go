@@ -11,6 +11,7 @@ import (
 	"github.com/cardea-id/cardea/internal/kobil"
 	"github.com/cardea-id/cardea/internal/openapi"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/web"
 	"github.com/cardea-id/cardea/ui"
@@ -30,6 +31,9 @@ var apiTags = []openapi.Tag{
 	{Name: "Configuration", Description: "What a sign-in page needs to know of an application."},
 	{Name: "Applications", Description: "Programs that sign users in or call the API."},
 	{Name: "API keys", Description: "Secrets for management calls, each with its scopes."},
+	{Name: "KOBIL users", Description: "The user API of KOBIL, in its SSMS form and, under the other addresses of each call, in its SHIFT form. Every answer is an envelope; a call without right answers 401."},
+	{Name: "KOBIL tenants and roles", Description: "Tenants, managed on the tenant master, and realm roles."},
+	{Name: "KOBIL, not supported", Description: "Calls that need KOBIL's app shield, and settings a tenant does not have here. They answer 501, NOT_SUPPORTED."},
 	{Name: "Health", Description: "For load balancers and probes."},
 	{Name: "Documentation", Description: "This description."},
 }
@@ -38,19 +42,19 @@ var apiTags = []openapi.Tag{
 var surfaces = []openapi.Surface{
 	{
 		Prefixes: []string{"/digitanium/", "/auth/realms/", "/realms/"},
-		Dialect:  kobil.Dialect, Error: web.APIError{},
-		Always: []*problem.Problem{web.ErrPlainHTTP, web.ErrInternal, tenant.ErrUnknownHost, tenant.ErrNotFound},
-		Keyed:  []*problem.Problem{web.ErrNobody, tenant.ErrToken},
+		Dialect:  kobil.Dialect, Error: kobil.Failure{},
+		Always: []*problem.Problem{web.ErrPlainHTTP, web.ErrInternal, tenant.ErrUnknownHost, tenant.ErrNotFound, tenant.ErrClient},
+		Keyed:  []*problem.Problem{web.ErrNobody, tenant.ErrToken, ratelimit.ErrLimited},
 	},
 	{
 		Prefixes: []string{"/livez", "/readyz", "/openapi.json", "/docs", "/ui/"},
-		Dialect:  web.API, Error: web.APIError{}, Always: []*problem.Problem{web.ErrInternal},
+		Dialect:  web.API, Error: web.APIError{}, Always: []*problem.Problem{web.ErrPlainHTTP, web.ErrInternal},
 	},
 	{
 		Dialect: web.API, Error: web.APIError{},
 		Params: []web.Param{{Name: "client_id", Text: "The application asking, which names the tenant; also as header X-Client-Id"}},
 		Always: []*problem.Problem{web.ErrPlainHTTP, web.ErrInternal, tenant.ErrUnknownHost, tenant.ErrClient},
-		Keyed:  []*problem.Problem{web.ErrNobody, tenant.ErrToken},
+		Keyed:  []*problem.Problem{web.ErrNobody, tenant.ErrToken, ratelimit.ErrLimited},
 	},
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,27 @@ func TestKeyForms(t *testing.T) {
 			}
 		}
 		bare.Get(t, "/api/v1/users?access_token="+key).WantError(t, 401, "access_token_required")
+	})
+}
+
+// Guessing is slowed down per address; who has a good key is not locked out by it.
+func TestBadKeysAreCounted(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		guesser := w.Demo.Client
+		guesser.IP, guesser.Key = "198.51.100.1", "sk_guess"
+		for range 50 {
+			guesser.Get(t, "/api/v1/users").WantError(t, 401, "invalid_access_token")
+		}
+		refused := guesser.Get(t, "/api/v1/users")
+		refused.WantError(t, 429, "rate_limited")
+		if seconds, err := strconv.Atoi(refused.Header.Get("Retry-After")); err != nil || seconds < 1 {
+			t.Errorf("Retry-After is %q", refused.Header.Get("Retry-After"))
+		}
+		guesser.IP = "198.51.100.2"
+		guesser.Get(t, "/api/v1/users").WantError(t, 401, "invalid_access_token")
+		honest := w.Demo.Client
+		honest.IP = "198.51.100.1"
+		honest.Get(t, "/api/v1/users").Want(t, 200)
 	})
 }
 

@@ -89,7 +89,7 @@ func (e *Edge) finish(w *statusWriter, r *http.Request, rec *Record) {
 		e.Observe(rec.route, r.Method, w.status, took)
 	}
 	level := slog.LevelInfo
-	if w.status >= 500 {
+	if w.status >= 500 && w.status != http.StatusNotImplemented { // that one is as it should be
 		level = slog.LevelError
 	}
 	if !e.Log.Enabled(r.Context(), level) {

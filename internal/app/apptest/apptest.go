@@ -134,6 +134,19 @@ type Tenant struct {
 	Roles    map[string]role.Role // by slug
 }
 
+// Master returns the operator's tenant, which there is in every World, with a new
+// key for everything.
+func (w *World) Master(t *testing.T) *Tenant {
+	t.Helper()
+	row, err := w.Tenants.BySlug(t.Context(), tenant.Master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	master := &Tenant{ID: row.ID, Slug: row.Slug, Client: Client{w: w, Host: row.Slug + "." + BaseHost, tenant: row.ID}}
+	master.Client = master.As(t, access.All...)
+	return master
+}
+
 // Origin is the allowed origin of every tenant's application.
 const Origin = "https://app.example.com"
 

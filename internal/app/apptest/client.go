@@ -1,10 +1,12 @@
 package apptest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,6 +22,7 @@ import (
 // another way.
 type Client struct {
 	Host   string
+	IP     string      // address the requests come from; 192.0.2.7 if empty
 	Key    string      // sent as a bearer; none if empty
 	Header http.Header // of every request
 
@@ -97,7 +100,7 @@ func (c Client) Do(t *testing.T, method, target string, body any) Answer {
 	if body != nil && r.Header.Get("Content-Type") == "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	r.Host, r.RequestURI, r.RemoteAddr, r.TLS = c.Host, target, "192.0.2.7:40000", &tls.ConnectionState{}
+	r.Host, r.RequestURI, r.RemoteAddr, r.TLS = c.Host, target, net.JoinHostPort(cmp.Or(c.IP, "192.0.2.7"), "40000"), &tls.ConnectionState{}
 	return c.Send(t, r)
 }
 

@@ -1,0 +1,263 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/web"
+)
+
+// Every route times every kind of caller, generated from the router's own table:
+// a new route is in it without anybody having to think of it.
+
+// signOut ends the call that finds nobody signed in as long as there are no
+// sessions: it answers 409, whoever asks.
+const signOut = "/ssms/logout"
+
+// A verdict is what a kind of caller must get.
+type verdict int
+
+const (
+	welcome      verdict = iota // anything but a refusal for want of a right
+	unknown                     // 401
+	denied                      // 403; 401 in the KOBIL form, which tells them alike
+	unrestricted                // as welcome, and nobody asks for a key
+)
+
+// A caller is a kind of client of a tenant.
+type caller struct {
+	name string
+	as   func(t *testing.T, s *site, route web.Route) apptest.Client
+	want func(route web.Route) verdict
+}
+
+func always(v verdict) func(web.Route) verdict { return func(web.Route) verdict { return v } }
+
+var callers = []caller{
+	{"nobody", func(_ *testing.T, s *site, _ web.Route) apptest.Client { return without(s.Client) }, always(unknown)},
+	{"a key that is none", func(_ *testing.T, s *site, _ web.Route) apptest.Client { return s.with("sk_nonsense") }, always(unknown)},
+	{"a key of another tenant", func(_ *testing.T, s *site, _ web.Route) apptest.Client { return s.with(s.stranger.Key) }, always(unknown)},
+	{"an expired key", func(t *testing.T, s *site, _ web.Route) apptest.Client {
+		return s.Until(t, time.UnixMilli(1), access.All...)
+	}, always(unknown)},
+	{"a key without the scope", func(t *testing.T, s *site, route web.Route) apptest.Client {
+		return s.As(t, slices.DeleteFunc(slices.Clone(access.All), func(p access.Permission) bool { return p == route.Needs })...)
+	}, func(route web.Route) verdict {
+		if route.Needs == "" {
+			return welcome
+		}
+		return denied
+	}},
+	{"a key with the scope alone", func(t *testing.T, s *site, route web.Route) apptest.Client {
+		if route.Needs == "" {
+			return s.As(t, access.SCIM) // any will do
+		}
+		return s.As(t, slices.Concat([]access.Permission{route.Needs}, alsoNeeds[route.Method+" "+route.Paths[0]])...)
+	}, always(welcome)},
+	{"a key with every scope", func(_ *testing.T, s *site, _ web.Route) apptest.Client { return s.Client }, always(welcome)},
+}
+
+// alsoNeeds lists what the examples of some calls need beyond the call's own scope,
+// because nobody gives what they do not hold.
+var alsoNeeds = map[string][]access.Permission{
+	"POST /api/v1/keys":         {access.UsersRead, access.UsersWrite},
+	"POST /digitanium/v4/users": {access.RolesWrite},
+}
+
+// A site is a tenant with one thing of each kind, so that addresses can name them.
+type site struct {
+	*apptest.Tenant
+	stranger *apptest.Tenant
+	values   map[string]string // for the wildcards of addresses
+}
+
+func (s *site) with(key string) apptest.Client {
+	c := s.Client
+	c.Key = key
+	return c
+}
+
+func TestEveryRouteAsksForItsRight(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		stranger := w.Tenant(t, "stranger")
+		n := 0
+		for _, route := range w.Router.Routes() {
+			for _, path := range route.Paths {
+				n++
+				s := newSite(t, w, stranger, route, n)
+				for _, c := range callers {
+					s.call(t, w, c, route, path)
+				}
+			}
+		}
+	})
+}
+
+// newSite makes a tenant for one address: what one call changes is not in the way
+// of the next. Tenants are managed on master only.
+func newSite(t *testing.T, w *apptest.World, stranger *apptest.Tenant, route web.Route, n int) *site {
+	t.Helper()
+	s := &site{stranger: stranger}
+	slug := fmt.Sprintf("t%d", n)
+	if strings.HasPrefix(string(route.Needs), "tenants:") {
+		s.Tenant = w.Master(t)
+		w.Tenant(t, slug)
+	} else {
+		s.Tenant = w.Tenant(t, slug)
+	}
+	s.IP = fmt.Sprintf("2001:db8:%x::1", n) // bad keys are counted by address
+	s.values = map[string]string{"tenant": s.Slug, "name": slug, "roleName": fmt.Sprintf("role-%d", n), "version": "v", "file...": "cardea.css", "$": ""}
+	for _, other := range []string{"deviceId", "tmsId", "type"} {
+		s.values[other] = "x"
+	}
+	return s
+}
+
+// call sends the route's own example at one of its addresses.
+func (s *site) call(t *testing.T, w *apptest.World, c caller, route web.Route, path string) {
+	t.Helper()
+	want := c.want(route)
+	if route.Public {
+		want = unrestricted
+	}
+	client := c.as(t, s, route)
+	s.refresh(t, w, route, path)
+	before := countEvents(t, w, s.ID)
+	a := client.Do(t, route.Method, s.address(t, path), s.body(route))
+	name := fmt.Sprintf("%s: %s %s", c.name, route.Method, path)
+	switch want {
+	case unknown, denied:
+		if !isRefusal(a, want, path) {
+			t.Errorf("%s: got %d %s, want a refusal", name, a.Status, a.Body)
+		}
+		if after := countEvents(t, w, s.ID); after != before {
+			t.Errorf("%s: was refused, and changed something", name)
+		}
+	default:
+		if a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || a.Status == http.StatusTooManyRequests {
+			t.Errorf("%s: got %d %s, want no refusal", name, a.Status, a.Body)
+		}
+		if wanted := route.Status; wanted != 0 && a.Status != wanted && !strings.HasSuffix(strings.TrimSuffix(path, "/{$}"), signOut) {
+			t.Errorf("%s: its own example got %d %s, want %d", name, a.Status, a.Body, route.Status)
+		}
+	}
+}
+
+func isRefusal(a apptest.Answer, want verdict, path string) bool {
+	if strings.HasPrefix(path, "/api/") {
+		return want == unknown && a.Status == http.StatusUnauthorized || want == denied && a.Status == http.StatusForbidden
+	}
+	return a.Status == http.StatusUnauthorized
+}
+
+// refresh makes what the address names, anew for each call.
+func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path string) {
+	t.Helper()
+	n := serial.Add(1)
+	switch {
+	case strings.Contains(path, "{userid}"), strings.Contains(path, "{useremail}"):
+		s.values["userid"], s.values["useremail"] = makeUser(t, s.Client)
+	case strings.Contains(path, "{userName}"):
+		s.values["userName"] = fmt.Sprintf("ada%d", n)
+		makeUserOf(t, s.Client, map[string]any{"username": s.values["userName"]})
+	case strings.HasPrefix(path, "/api/v1/applications/"):
+		s.values["id"], _ = s.Post(t, "/api/v1/applications", `{"name": "x"}`).Want(t, 201).Object(t)["id"].(string)
+	case strings.HasPrefix(path, "/api/v1/keys/"):
+		s.values["id"], _ = s.Post(t, "/api/v1/keys", `{"name": "x", "scopes": ["users:read"]}`).Want(t, 201).Object(t)["id"].(string)
+	case strings.Contains(path, "{name}") && route.Method == http.MethodDelete:
+		s.values["name"] = w.Tenant(t, fmt.Sprintf("gone%d", n)).Slug
+	case strings.Contains(path, "{roleName}"):
+		s.values["roleName"] = fmt.Sprintf("role%d", n)
+	}
+}
+
+func (s *site) address(t *testing.T, path string) string {
+	t.Helper()
+	for name, value := range s.values {
+		path = strings.ReplaceAll(path, "{"+name+"}", value)
+	}
+	if strings.Contains(path, "{") {
+		t.Fatalf("what should %s name? Say so in newSite or refresh", path)
+	}
+	if path == "/api/v1/config" {
+		path += "?client_id=" + s.ClientID
+	}
+	return path
+}
+
+// body is the example of the request, with names that are not taken and roles that
+// there are.
+func (s *site) body(route web.Route) any {
+	raw, ok := route.Doc.Request.(json.RawMessage)
+	if !ok {
+		return nil
+	}
+	n := serial.Add(1)
+	return strings.NewReplacer(
+		"user@example.com", fmt.Sprintf("example%d@example.com", n), "ada@example.com", fmt.Sprintf("ada%d@example.com", n), `"username":"ada"`, fmt.Sprintf(`"username":"example%d"`, n),
+		`"realm":"acme"`, fmt.Sprintf(`"realm":"acme%d"`, n), "6694c133565dfee5166d1cb9", s.Roles["admin"].ID,
+	).Replace(string(raw))
+}
+
+// countEvents counts what the tenant's log tells of: every change is in it.
+func countEvents(t *testing.T, w *apptest.World, tenant string) (n int64) {
+	t.Helper()
+	if err := w.DB.QueryRow(t.Context(), "SELECT count(*) FROM audit_unsealed WHERE tenant_id = $1", tenant).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A host that names nobody reaches no route but those that belong to no tenant.
+func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		s := &site{Tenant: w.Demo, values: map[string]string{
+			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "deviceId": "x", "tmsId": "x", "type": "x", "$": "",
+			"version": "v", "file...": "cardea.css",
+		}}
+		for _, route := range w.Router.Routes() {
+			for _, path := range route.Paths {
+				a := at(w.Demo.Client, "elsewhere.example").Do(t, route.Method, s.address(t, path), nil)
+				ofNoTenant := slices.Contains([]string{"/livez", "/readyz", "/openapi.json", "/docs", "/docs/errors", "/ui/{version}/{file...}"}, path)
+				if ofNoTenant != (a.Status == http.StatusOK) || !ofNoTenant && a.Status != http.StatusMisdirectedRequest {
+					t.Errorf("%s %s: got %d %s", route.Method, path, a.Status, a.Body)
+				}
+			}
+		}
+	})
+}
+
+// Plain http gets nothing: the key has been shown to the network already, so the
+// caller must notice.
+func TestNoRouteAnswersOverPlainHTTP(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		s := &site{Tenant: w.Demo, values: map[string]string{
+			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "deviceId": "x", "tmsId": "x", "type": "x", "$": "",
+			"version": "v", "file...": "cardea.css",
+		}}
+		for _, route := range w.Router.Routes() {
+			for _, path := range route.Paths {
+				if path == "/livez" || path == "/readyz" {
+					continue
+				}
+				r, err := http.NewRequestWithContext(t.Context(), route.Method, s.address(t, path), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Host, r.RemoteAddr = w.Demo.Host, "192.0.2.7:40000"
+				r.Header.Set("Authorization", "Bearer "+w.Demo.Key)
+				r.Header.Set("X-Forwarded-Proto", "https") // says anybody
+				if a := w.Demo.Send(t, r); a.Status != http.StatusForbidden || !strings.Contains(strings.ToLower(string(a.Body)), "https_required") {
+					t.Errorf("%s %s: got %d %s, want 403 https_required", route.Method, path, a.Status, a.Body)
+				}
+			}
+		}
+	})
+}
