@@ -102,7 +102,8 @@ func (s *SMTP) Deliver(ctx context.Context, m Message) (Receipt, error) {
 	// The library neither watches ctx once it is connected nor closes a connection
 	// on which TLS or signing in has failed, so the connection is ours.
 	connected := false
-	client, err := s.client(timeout, func(conn net.Conn) {
+	// Its own time-out comes after ours, because its errors do not tell one.
+	client, err := s.client(2*timeout, func(conn net.Conn) {
 		connected = true
 		context.AfterFunc(ctx, func() { conn.Close() }) // ctx ends with this function at the latest
 	})
