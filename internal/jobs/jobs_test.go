@@ -701,8 +701,10 @@ func TestRepeatingWorkRunsInOneProcessAtATime(t *testing.T) {
 	dbtest.Run(t, func(t *testing.T, db *database.DB) {
 		b := newBench(db)
 		var runs, at, most atomic.Int32
-		for range 3 {
+		ready := make(chan struct{}, 3) // a queue that plans must not find its clock moved
+		for i := range cap(ready) {
 			q := b.queue()
+			q.Every(fmt.Sprint("ready ", i), 24*time.Hour, func(context.Context) error { ready <- struct{}{}; return nil })
 			q.Poll = time.Millisecond
 			q.Every("tidy", time.Minute, func(context.Context) error {
 				most.Store(max(most.Load(), at.Add(1)))
@@ -711,6 +713,9 @@ func TestRepeatingWorkRunsInOneProcessAtATime(t *testing.T) {
 				return nil
 			})
 			run(t, q)
+		}
+		for range cap(ready) {
+			receive(t, "the start of a queue", ready)
 		}
 		due := func() (at int64) {
 			if err := db.QueryRow(t.Context(), "SELECT due_at FROM jobs WHERE kind = 'tidy' AND state = 'waiting'").Scan(&at); err != nil {
