@@ -244,10 +244,10 @@ func (l *loader) file(path string) map[string]given {
 	for _, doc := range tree.Docs {
 		l.entries(path, doc.Body, layer)
 	}
-	for name := range layer {
-		if s, isFile, ok := known(name); ok && s.Secret && !isFile {
+	for _, s := range Settings {
+		if value := layer[s.Name].value; s.mask(value) != value {
 			if err := CheckSecretFile(path); err != nil {
-				l.blame("", "--config", "%v, or keep %s in a file of its own with %s", err, name, name+fileSuffix)
+				l.blame("", "--config", "%v, or keep %s in a file of its own with %s", err, s.Name, s.Name+fileSuffix)
 			}
 			break
 		}

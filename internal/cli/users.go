@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -177,6 +178,7 @@ func (s *session) roleIDs(tenant string, slugs []string) ([]string, error) {
 		bySlug[r.Slug] = r.ID
 		names = append(names, r.Slug)
 	}
+	slices.Sort(names)
 	ids := make([]string, len(slugs))
 	for i, slug := range slugs {
 		if ids[i] = bySlug[slug]; ids[i] == "" {
