@@ -117,7 +117,7 @@ func TestNoEmptyNames(t *testing.T) {
 // The clock belongs to the database (tx.Now, db.Now) and to the edge, so that
 // tests can move it and a transaction has one moment.
 func TestClockIsInOnePlace(t *testing.T) {
-	allowed := []string{"database", "web", "app", "cli", "bench", "jobs", "notify", "audit", "ratelimit"}
+	allowed := []string{"database", "web", "transfer", "app", "cli", "bench", "jobs", "notify", "audit", "ratelimit"}
 	for _, f := range sources(t) {
 		if slices.Contains(allowed, strings.Split(f.pkg, "/")[0]) || strings.HasPrefix(f.pkg, "cmd/") {
 			continue
@@ -206,7 +206,7 @@ var acrossTenants = []string{
 	// Columns or conditions that begin with tenant_id stand in a variable.
 	"FROM users u WHERE ", "INSERT INTO users (", "INSERT INTO audit_unsealed (", "AS seq FROM audit_unsealed WHERE %[2]s",
 	// Background work, whose rows each name their tenant.
-	"FROM jobs WHERE kind = ", "DELETE FROM jobs WHERE keep_until <= $1", "DELETE FROM messages WHERE created_at <= $1", "DELETE FROM rate_limits WHERE expires_at <= $1",
+	"FROM jobs WHERE kind = ", "DELETE FROM signing_keys WHERE expires_at <= $1", "DELETE FROM imports WHERE finished_at < $1", "DELETE FROM jobs WHERE keep_until <= $1", "DELETE FROM messages WHERE created_at <= $1", "DELETE FROM rate_limits WHERE expires_at <= $1",
 }
 
 // stringsOf returns the string literals of a file, those joined with + as one.
