@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/web"
@@ -116,7 +117,11 @@ func clientIDOf(r *http.Request) (string, error) {
 			return id, err
 		}
 	}
-	return r.Header.Get("X-Client-Id"), nil
+	id := r.Header.Get("X-Client-Id")
+	if !utf8.ValidString(id) || strings.IndexByte(id, 0) >= 0 {
+		return "", ErrClient
+	}
+	return id, nil
 }
 
 // realmOf returns the tenant that a KOBIL path names.

@@ -186,6 +186,9 @@ func (s *Service) List(ctx context.Context, db database.Reader, by access.Actor)
 
 // BySlug returns the tenant of that slug, at most a second old.
 func (s *Service) BySlug(ctx context.Context, slug string) (Tenant, error) {
+	if !slugForm.MatchString(slug) { // it comes from hosts and addresses, and may be no text at all
+		return Tenant{}, ErrNotFound
+	}
 	return s.tenants.get(s.DB.Now(), "slug "+slug, func() (Tenant, error) { return findTenant(ctx, s.DB, "slug", slug) })
 }
 

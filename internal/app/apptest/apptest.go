@@ -42,6 +42,7 @@ type World struct {
 
 	log      logBuffer
 	contract *contract
+	broken   atomic.Bool
 }
 
 // Run runs test once per engine, as a subtest named after it.
@@ -75,6 +76,9 @@ func open(t *testing.T, url string) *World {
 		if t.Failed() {
 			io.Copy(t.Output(), w.log.reader())
 		}
+		if w.broken.Load() {
+			return
+		}
 		if err := w.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
@@ -83,6 +87,16 @@ func open(t *testing.T, url string) *World {
 	w.contract = contractOf(t, w.App)
 	w.Demo = w.Tenant(t, "demo")
 	return w
+}
+
+// Break takes the database away. From then on failures are as they should be.
+func (w *World) Break(t *testing.T) {
+	t.Helper()
+	w.broken.Store(true)
+	w.Clock.Advance(time.Minute) // nothing is remembered
+	if err := w.DB.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Log is what the product has logged so far.

@@ -230,9 +230,9 @@ func strict(text []byte) []byte {
 
 // check holds an answer against the description. Answers of ours to what is no
 // operation (unknown addresses, other methods, preflights) need no description.
-func (c *contract) check(t *testing.T, a Answer) {
+func (c *contract) check(t *testing.T, a Answer, broken bool) {
 	t.Helper()
-	if a.Status == http.StatusInternalServerError {
+	if a.Status == http.StatusInternalServerError && !broken {
 		t.Errorf("%s %s: the product failed: %s", a.Request.Method, a.Request.URL, a.Body)
 	}
 	_, pattern := c.router.Handler(a.Request)
