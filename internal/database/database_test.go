@@ -270,6 +270,38 @@ func TestReadersAndWritersTogether(t *testing.T) {
 	})
 }
 
+func TestCancelledWriteDoesNotBegin(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 20 {
+			err := db.Write(ctx, func(tx *database.Tx) error { _, err := tx.Exec(ctx, "CREATE TABLE never (a BIGINT)"); return err })
+			if err == nil {
+				t.Fatal("a transaction whose caller had gone was committed")
+			}
+		}
+	})
+}
+
+func TestWriteAfterCloseFails(t *testing.T) {
+	t.Parallel()
+	for _, engine := range dbtest.Engines {
+		db, err := database.Open(t.Context(), dbtest.URL(t, engine))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := db.Close(); err != nil {
+				t.Errorf("%s: close: %v", engine, err)
+			}
+		}
+		if err := db.Write(t.Context(), func(tx *database.Tx) error { _, err := tx.Exec(t.Context(), "SELECT 1"); return err }); err == nil {
+			t.Errorf("%s: wrote to a closed database", engine)
+		}
+	}
+}
+
 func TestWaitingToWriteCanBeCancelled(t *testing.T) {
 	t.Parallel()
 	db, err := database.Open(t.Context(), dbtest.URL(t, database.SQLite))

@@ -20,7 +20,7 @@ func (db *DB) Pool() Pool {
 	}
 	s := db.lite.read.Stats()
 	p := Pool{s.MaxOpenConnections + 1, s.InUse, s.Idle, s.WaitCount, s.WaitDuration}
-	if db.lite.busy.Load() {
+	if len(db.lite.turn) == 0 { // somebody has it
 		p.InUse++
 	} else {
 		p.Idle++

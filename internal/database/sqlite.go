@@ -7,28 +7,25 @@ import (
 	"fmt"
 	"net/url"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// sqlite is one database file: one connection that writes, in a goroutine of its
-// own, and a pool of connections that only read.
+// sqlite is one database file: one connection that writes, and a pool of
+// connections that only read.
 type sqlite struct {
 	read      *sql.DB
 	readStmts sync.Map // statement text -> *sql.Stmt
 
-	writer  *sql.DB
-	writes  chan *write
-	stopped chan struct{} // closed when the goroutine has ended
-	busy    atomic.Bool
+	writer *sql.DB
+	turn   chan struct{} // holds one token: whoever has it may use what follows
 
-	// Only the goroutine that writes touches these.
-	conn       *sql.Conn
+	conn       *sql.Conn // the writer's only connection
 	writeStmts map[string]*sql.Stmt
+	shared     *commit // the transaction that is open, if any
+	closed     bool
 }
 
 // Statements are constants of the program or grow with a bounded list, so the
@@ -57,21 +54,27 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 	readers := max(4, 2*runtime.NumCPU())
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	s := &sqlite{
-		read: read, writer: writer, conn: conn, writeStmts: map[string]*sql.Stmt{},
-		writes: make(chan *write), stopped: make(chan struct{}),
-	}
-	go s.work()
+	s := &sqlite{read: read, writer: writer, conn: conn, turn: make(chan struct{}, 1), writeStmts: map[string]*sql.Stmt{}}
+	s.turn <- struct{}{}
 	return s, nil
 }
 
-// close must not be called while somebody may still write.
+var errClosed = errors.New("the database is closed")
+
+// close ends the transaction that is open and lets no other begin.
 func (s *sqlite) close() error {
-	close(s.writes)
-	<-s.stopped
+	<-s.turn
+	defer func() { s.turn <- struct{}{} }()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if s.shared != nil {
+		s.end(s.shared)
+	}
 	// Leaves one small file behind instead of a long log to replay; where another
 	// process still has the file open this fails, which only costs time later.
-	s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	_, _ = s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
 	return errors.Join(s.read.Close(), s.conn.Close(), s.writer.Close())
 }
 
@@ -109,131 +112,131 @@ func (s *sqlite) queryRow(ctx context.Context, stmt string, args []any) *Row {
 	return &Row{lite: p.QueryRowContext(ctx, args...)}
 }
 
-// A write is one transaction that somebody waits for.
-type write struct {
-	tx   *Tx
-	fn   func(tx *Tx) error
-	done chan struct{}
-
-	err      error
-	panicked any
+// A commit waits for the disk, and that takes longer than most transactions. So
+// transactions that wait for their turn share one: each runs in a savepoint, passes
+// the turn on, and waits to get it back. Turns go round in order, so whoever gets
+// it back first knows that all who were waiting have run, and commits for all.
+type commit struct {
+	began     time.Time
+	size      int
+	succeeded bool          // at least one savepoint is worth a commit
+	done      chan struct{} // closed when err stands
+	err       error
 }
 
-// run hands a transaction to the goroutine that writes and waits for its end.
-// Waiting for its turn may be cancelled; the transaction itself is short and runs
-// to its end.
-func (s *sqlite) run(ctx context.Context, tx *Tx, fn func(tx *Tx) error) error {
-	w := &write{tx: tx, fn: fn, done: make(chan struct{})}
-	tx.lite = s
+// Bounds of what shares a commit; whoever reaches one commits at once.
+const (
+	maxShared   = 64
+	maxSharedIn = 3 * time.Millisecond
+)
+
+// run is one transaction. Waiting for the turn may be cancelled; the transaction
+// itself is short and runs to its end.
+func (s *sqlite) run(ctx context.Context, tx *Tx, fn func(tx *Tx) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("wait to write: %w", err)
+	}
 	select {
-	case s.writes <- w:
+	case <-s.turn:
 	case <-ctx.Done():
 		return fmt.Errorf("wait to write: %w", ctx.Err())
 	}
-	<-w.done
-	if w.panicked != nil {
-		panic(w.panicked)
+	c, err := s.join(ctx)
+	if err != nil {
+		s.turn <- struct{}{}
+		return err
 	}
-	return w.err
-}
-
-// A commit waits for the disk, and that takes longer than most transactions. So
-// those that came in meanwhile share the next one, each in a savepoint, up to
-// these bounds.
-const (
-	maxShared   = 64
-	maxSharedIn = 3 * time.Millisecond // no more are taken in after this
-)
-
-// work runs transactions until writes is closed.
-func (s *sqlite) work() {
-	defer close(s.stopped)
-	for first := range s.writes {
-		s.busy.Store(true)
-		batch := s.together(first)
-		err := s.end(batch)
-		s.busy.Store(false)
-		for _, w := range batch {
-			if w.err == nil {
-				w.err = err
-			}
-			close(w.done)
+	defer func() { // also when fn panics
+		if shared := s.leave(c); err == nil {
+			err = shared
 		}
-	}
+	}()
+	return s.within(ctx, tx, c, fn)
 }
 
-// together begins a transaction and runs first in it, and whatever else waits.
-func (s *sqlite) together(first *write) (batch []*write) {
-	ctx := context.Background()
-	began := time.Now()
-	if _, err := s.exec(ctx, "BEGIN IMMEDIATE", nil); err != nil {
-		first.err = fmt.Errorf("begin: %w", err)
-		return []*write{first}
+// join takes part in the open transaction, or begins one. The caller has the turn.
+func (s *sqlite) join(ctx context.Context) (*commit, error) {
+	if s.closed {
+		return nil, errClosed
 	}
-	for w := first; w != nil; {
-		batch = append(batch, w)
-		w.err = s.within(ctx, w)
-		w = nil
-		if len(batch) < maxShared && time.Since(began) < maxSharedIn {
-			select {
-			case w = <-s.writes:
-			default:
-			}
+	if s.shared == nil {
+		if _, err := s.exec(ctx, "BEGIN IMMEDIATE", nil); err != nil {
+			return nil, fmt.Errorf("begin: %w", err)
 		}
+		s.shared = &commit{began: time.Now(), done: make(chan struct{})}
 	}
-	return batch
+	s.shared.size++
+	return s.shared, nil
 }
 
-// within runs one transaction in a savepoint, so that it can fail alone.
-func (s *sqlite) within(ctx context.Context, w *write) (err error) {
+// within runs fn in a savepoint, so that it can fail alone.
+func (s *sqlite) within(ctx context.Context, tx *Tx, c *commit, fn func(tx *Tx) error) (err error) {
 	if _, err := s.exec(ctx, "SAVEPOINT one", nil); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	released := false
-	defer func() {
+	defer func() { // also when fn panics
 		if released {
 			return
 		}
-		w.panicked = recover()
 		for _, stmt := range []string{"ROLLBACK TO one", "RELEASE one"} {
 			if _, rollback := s.exec(ctx, stmt, nil); rollback != nil {
 				err = errors.Join(err, rollback)
 			}
 		}
 	}()
-	if err := w.fn(w.tx); err != nil {
+	tx.lite = s
+	if err := fn(tx); err != nil {
 		return err
 	}
-	if err := w.tx.flush(ctx); err != nil {
+	if err := tx.flush(ctx); err != nil {
 		return err
 	}
 	if _, err := s.exec(ctx, "RELEASE one", nil); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	released = true
+	released, c.succeeded = true, true
 	return nil
 }
 
-// end commits a batch, unless nothing in it succeeded.
-func (s *sqlite) end(batch []*write) error {
-	succeeded := slices.ContainsFunc(batch, func(w *write) bool { return w.err == nil && w.panicked == nil })
-	if succeeded {
-		_, err := s.exec(context.Background(), "COMMIT", nil)
-		if err == nil {
-			return nil
+// leave passes the turn on and waits until c is committed, by this caller if the
+// turn comes back before. It gives up the turn.
+func (s *sqlite) leave(c *commit) error {
+	if c.size < maxShared && time.Since(c.began) < maxSharedIn {
+		s.turn <- struct{}{}
+		select {
+		case <-c.done:
+			return c.err
+		case <-s.turn:
 		}
-		err = fmt.Errorf("commit: %w", err)
-		if _, rollback := s.exec(context.Background(), "ROLLBACK", nil); rollback != nil {
-			err = errors.Join(err, rollback)
-		}
-		return err
 	}
-	// What fails here left no transaction behind: BEGIN itself had failed.
-	_, _ = s.exec(context.Background(), "ROLLBACK", nil)
-	return nil
+	if s.shared == c {
+		s.end(c)
+	}
+	s.turn <- struct{}{}
+	<-c.done
+	return c.err
 }
 
-// prepareWrite returns stmt prepared on the writer.
+// end commits c, unless nothing in it succeeded, and wakes who waits for it. The
+// caller has the turn.
+func (s *sqlite) end(c *commit) {
+	ctx := context.Background()
+	stmt := "ROLLBACK"
+	if c.succeeded {
+		stmt = "COMMIT"
+	}
+	if _, err := s.exec(ctx, stmt, nil); err != nil {
+		c.err = fmt.Errorf("commit: %w", err)
+		if _, err := s.exec(ctx, "ROLLBACK", nil); err != nil {
+			c.err = errors.Join(c.err, err)
+		}
+	}
+	s.shared = nil
+	close(c.done)
+}
+
+// prepareWrite returns stmt prepared on the writer. The caller has the turn.
 func (s *sqlite) prepareWrite(ctx context.Context, stmt string) (*sql.Stmt, error) {
 	if p := s.writeStmts[stmt]; p != nil {
 		return p, nil
