@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -75,7 +76,7 @@ func (e *Edge) refusePlain(w http.ResponseWriter, r *http.Request, rec *Record) 
 // finish turns a panic into an answer and writes the request's line.
 func (e *Edge) finish(w *statusWriter, r *http.Request, rec *Record) {
 	if p := recover(); p != nil {
-		if p == http.ErrAbortHandler {
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p)
 		}
 		err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())

@@ -185,12 +185,11 @@ func binderFor(t reflect.Type) func(r *http.Request, ptr reflect.Value) error {
 			}
 		}
 		for _, s := range sources {
-			value, err := s.path, error(nil)
-			if s.path != "" {
-				value, err = PathValue(r, s.path)
-			} else {
-				value, err = Query(r, s.query)
+			read, name := PathValue, s.path
+			if s.query != "" {
+				read, name = Query, s.query
 			}
+			value, err := read(r, name)
 			if err != nil {
 				return err
 			}

@@ -66,7 +66,7 @@ func open(t *testing.T, url string) *World {
 	w := &World{Clock: newClock()}
 	var err error
 	w.App, err = app.Open(t.Context(), app.Config{
-		PublicURL: "https://" + BaseHost, DatabaseURL: url, DefaultTenant: "demo",
+		PublicURL: "https://" + BaseHost, DatabaseURL: url, DefaultTenant: "demo", TrustedProxies: "127.0.0.1",
 		MasterKey: "6b0f1d2c3b4a59687786a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
 	}, slog.New(slog.NewTextHandler(&w.log, nil)))
 	if err != nil {
@@ -74,7 +74,7 @@ func open(t *testing.T, url string) *World {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			io.Copy(t.Output(), w.log.reader())
+			_, _ = io.Copy(t.Output(), w.log.reader()) // the test has failed already
 		}
 		if w.broken.Load() {
 			return
