@@ -1,0 +1,86 @@
+package transfer_test
+
+import (
+	"bufio"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"runtime/metrics"
+	"testing"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/database/dbtest"
+	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/transfer"
+	"github.com/cardea-id/cardea/internal/user"
+)
+
+// BenchmarkImport imports b.N users with bcrypt hashes, whose addresses come in no
+// order, and reports users a second and the most memory the Go heap took:
+//
+//	withpostgres -durable -- go test -run - -bench Import -benchtime 1000000x ./internal/transfer
+func BenchmarkImport(b *testing.B) {
+	for _, engine := range dbtest.Engines {
+		b.Run(engine, func(b *testing.B) {
+			db, err := database.Open(b.Context(), dbtest.URL(b, engine))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer db.Close()
+			path := filepath.Join(b.TempDir(), "users.jsonl")
+			writeUsers(b, path, b.N)
+			s := &transfer.Service{DB: db, Users: &user.Service{DB: db, Connection: tenant.ManualConnection}}
+			by := access.System(secret.ID(time.Now()))
+			var peak uint64
+			b.ResetTimer()
+			result, err := s.Import(b.Context(), by, transfer.Options{File: path, Progress: func(p transfer.Progress) {
+				peak = max(peak, heap())
+				if b.N >= 100_000 && p.Records%100_000 == 0 {
+					b.Logf("%d: %d users/s, %s left, heap %d MB", p.Records, p.Rate, p.Remaining.Round(time.Second), heap()>>20)
+				}
+			}})
+			b.StopTimer()
+			if err != nil || result.Created != int64(b.N) {
+				b.Fatalf("import: %+v, %v", result, err)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "users/s")
+			b.ReportMetric(float64(peak>>20), "heapMB")
+		})
+	}
+}
+
+// heap is what the Go runtime holds of memory, in bytes.
+func heap() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64() - sample[1].Value.Uint64()
+}
+
+// writeUsers writes n users in our own JSON lines. Their addresses look like
+// people's and are in no order.
+func writeUsers(tb testing.TB, path string, n int) {
+	tb.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := bufio.NewWriter(f)
+	names := []string{"anna", "ben", "carla", "deniz", "emil", "fatima", "goran", "hanna", "ivan", "julia", "kemal", "lena", "milan", "nora", "oskar", "petra"}
+	for i := range n {
+		h := fnv.New64a()
+		fmt.Fprint(h, i)
+		r := h.Sum64()
+		fmt.Fprintf(w, `{"email":"%s.%s%d.%d@example%d.com","email_verified":true,"first_name":"%s","last_name":"Müller","password_hash":"$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy","raw_attributes":{"plan":"pro","locale":"de-DE"},"created_at":"2024-05-0%dT12:00:00Z"}`+"\n",
+			names[r%16], names[r>>8%16], r>>16%10000, i, r>>40%50, names[r%16], 1+r%9)
+	}
+	if err := w.Flush(); err != nil {
+		tb.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -1,0 +1,325 @@
+package transfer_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/jobs"
+	"github.com/cardea-id/cardea/internal/transfer"
+	"github.com/cardea-id/cardea/internal/web"
+)
+
+// server is the service behind a real server, with a queue that is emptied by hand.
+type server struct {
+	*bench
+	url   string
+	queue *jobs.Queue
+}
+
+func runServer(t *testing.T, test func(t *testing.T, s *server)) {
+	t.Helper()
+	run(t, func(t *testing.T, b *bench) {
+		b.Spool = filepath.Join(t.TempDir(), "spool")
+		s := &server{bench: b, queue: &jobs.Queue{DB: b.DB, Log: slog.New(slog.DiscardHandler)}}
+		b.Log = s.queue.Log
+		if err := b.Handle(s.queue); err != nil {
+			t.Fatal(err)
+		}
+		router := &web.Router{}
+		b.Users.Mount(router) // whose addresses must not clash with ours
+		b.Mount(router)
+		edge := &web.Edge{Log: s.queue.Log, AllowHTTP: true, Dialect: func(string) web.Dialect { return web.API },
+			Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { router.ServeHTTP(w, web.WithActor(r, b.by)) })}
+		listener := httptest.NewServer(edge)
+		t.Cleanup(listener.Close)
+		s.url = listener.URL
+		test(t, s)
+	})
+}
+
+// send sends a request and returns status and body.
+func (s *server) send(t *testing.T, method, path string, body io.Reader, header ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.url+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
+// imported is what the tests look at of the answer about an import.
+type imported struct {
+	ID       string             `json:"id"`
+	State    string             `json:"state"`
+	Message  string             `json:"error_message"`
+	Format   string             `json:"format"`
+	Records  int64              `json:"records"`
+	Total    *int64             `json:"total"`
+	Created  int64              `json:"created"`
+	Refused  int64              `json:"refused"`
+	Refusals []transfer.Refusal `json:"refusals"`
+}
+
+func (s *server) post(t *testing.T, query string, body io.Reader, header ...string) imported {
+	t.Helper()
+	status, text := s.send(t, "POST", "/api/v1/users/imports?"+query, body, header...)
+	if status != http.StatusAccepted {
+		t.Fatalf("post: %d %s", status, text)
+	}
+	return decodeImport(t, text)
+}
+
+func decodeImport(t *testing.T, text string) (m imported) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return m
+}
+
+func (s *server) progress(t *testing.T, id string) imported {
+	t.Helper()
+	status, text := s.send(t, "GET", "/api/v1/users/imports/"+id+"/progress", nil)
+	if status != http.StatusOK {
+		t.Fatalf("progress: %d %s", status, text)
+	}
+	return decodeImport(t, text)
+}
+
+// spool lists the files that wait.
+func (s *server) spool(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := os.ReadDir(s.Spool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Name() != "spool.id" {
+			names = append(names, f.Name())
+		}
+	}
+	return names
+}
+
+func TestImportOverHTTP(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		text, err := os.ReadFile("testdata/keycloak.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := s.post(t, "filename=/tmp/realm.json", bytes.NewReader(text))
+		if made.State != transfer.Running || made.Format != "keycloak" || made.Total != nil || len(s.spool(t)) != 1 {
+			t.Errorf("accepted %+v, spool %v", made, s.spool(t))
+		}
+		if again := s.post(t, "filename=/tmp/realm.json", bytes.NewReader(text)); again.ID != made.ID || len(s.spool(t)) != 1 {
+			t.Errorf("the same file again is %+v, spool %v", again, s.spool(t))
+		}
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := s.progress(t, made.ID)
+		if got.State != transfer.Done || got.Created != 5 || got.Refused != 2 || got.Total == nil || *got.Total != 7 || len(got.Refusals) != 2 {
+			t.Errorf("in the end %+v", got)
+		}
+		status, report := s.send(t, "GET", "/api/v1/users/imports/"+made.ID+"/report", nil)
+		if diff := cmp.Diff([]string{"6 invalid_record", "7 invalid_password_hash"}, codes(refusals(t, []byte(report)))); status != 200 || diff != "" {
+			t.Errorf("report %d (-want +got):\n%s", status, diff)
+		}
+		if left := s.spool(t); len(left) > 0 {
+			t.Errorf("left in the spool: %v", left)
+		}
+		if status, list := s.send(t, "GET", "/api/v1/users/imports", nil); status != 200 || strings.Count(list, made.ID) != 1 {
+			t.Errorf("list: %d %s", status, list)
+		}
+		if status, text := s.send(t, "GET", "/api/v1/users/export?format=csv", nil); status != 200 || strings.Count(text, "\r\n") != 6 {
+			t.Errorf("export: %d %s", status, text)
+		}
+	})
+}
+
+func TestImportOverHTTPKeepsTheSignerKeySealed(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		text, err := os.ReadFile("testdata/firebase.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := s.post(t, "format=firebase&firebase_salt_separator=Bw%3D%3D&firebase_rounds=8&firebase_mem_cost=14", bytes.NewReader(text), "X-Firebase-Signer-Key", firebase.SignerKey)
+		var options string
+		var sealed []byte
+		read := func() {
+			if err := s.DB.QueryRow(t.Context(), "SELECT options, secret FROM imports WHERE tenant_id = $1 AND id = $2", s.by.Tenant, made.ID).Scan(&options, &sealed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if read(); strings.Contains(options, firebase.SignerKey) || len(sealed) == 0 || bytes.Contains(sealed, []byte(firebase.SignerKey)) {
+			t.Errorf("stored %s and %q", options, sealed)
+		}
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.checkPassword(t, s.find(t, "user1@example.com"), "user1password")
+		if read(); sealed != nil {
+			t.Error("the key is kept after the import")
+		}
+	})
+}
+
+func TestImportOverHTTPRefuses(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		for _, c := range []struct{ query, body, code string }{
+			{"", "", "unreadable_import_file"},
+			{"format=xml", `{"email":"a@x.test"}`, "invalid_import_options"},
+			{"on_conflict=merge", `{"email":"a@x.test"}`, "invalid_import_options"},
+			{"dry_run=perhaps", `{"email":"a@x.test"}`, "invalid_query_parameters"},
+			{"firebase_rounds=many", `{"email":"a@x.test"}`, "invalid_query_parameters"},
+			{"map=email", "mail\na@x.test", "invalid_import_options"},
+		} {
+			status, text := s.send(t, "POST", "/api/v1/users/imports?"+c.query, strings.NewReader(c.body))
+			if status != http.StatusBadRequest || !strings.Contains(text, `"error":"`+c.code+`"`) {
+				t.Errorf("%s: %d %s, want %s", c.query, status, text, c.code)
+			}
+		}
+		if status, text := s.send(t, "GET", "/api/v1/users/imports/0123456789abcdef01234567/progress", nil); status != http.StatusNotFound {
+			t.Errorf("unknown import: %d %s", status, text)
+		}
+		r, _ := http.NewRequest("POST", s.url+"/api/v1/users/imports", strings.NewReader("x"))
+		r.ContentLength = 2 << 30
+		r.Body = io.NopCloser(io.LimitReader(nothing{}, 2<<30))
+		if answer, err := http.DefaultClient.Do(r); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusRequestEntityTooLarge {
+				t.Errorf("2 GiB: %d", answer.StatusCode)
+			}
+		}
+		s.by = s.by.With(access.UsersRead)
+		for _, c := range []struct{ method, path string }{
+			{"POST", "/api/v1/users/imports"}, {"GET", "/api/v1/users/imports"}, {"GET", "/api/v1/users/imports/0123456789abcdef01234567/progress"},
+			{"GET", "/api/v1/users/imports/0123456789abcdef01234567/report"}, {"POST", "/api/v1/users/imports/0123456789abcdef01234567/cancel"}, {"GET", "/api/v1/users/export?hashes=true"},
+		} {
+			if status, text := s.send(t, c.method, c.path, strings.NewReader(`{"email":"a@x.test"}`)); status != http.StatusForbidden {
+				t.Errorf("%s %s by a reader: %d %s", c.method, c.path, status, text)
+			}
+		}
+		if left := s.spool(t); len(left) > 0 {
+			t.Errorf("left in the spool: %v", left)
+		}
+	})
+}
+
+type nothing struct{}
+
+func (nothing) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestCancelledImportStops(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		made := s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`))
+		if status, text := s.send(t, "POST", "/api/v1/users/imports/"+made.ID+"/cancel", nil); status != 200 || decodeImport(t, text).State != transfer.Cancelled {
+			t.Errorf("cancel: %d %s", status, text)
+		}
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.count(t, "users"); n != 0 || len(s.spool(t)) > 0 {
+			t.Errorf("%d users, spool %v", n, s.spool(t))
+		}
+		if status, text := s.send(t, "POST", "/api/v1/users/imports/"+made.ID+"/cancel", nil); status != 200 || decodeImport(t, text).State != transfer.Cancelled {
+			t.Errorf("cancel again: %d %s", status, text)
+		}
+	})
+}
+
+func TestImportWithoutItsFileFails(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		made := s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`))
+		if err := os.Remove(filepath.Join(s.Spool, s.spool(t)[0])); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.progress(t, made.ID); got.State != transfer.Failed || got.Message == "" {
+			t.Errorf("without its file %+v", got)
+		}
+	})
+}
+
+func TestKilledJobGoesOn(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		path, good := many(t, 5000)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := s.post(t, "roles=true", bytes.NewReader(text))
+		s.breakImports(t)
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.count(t, "users"); n != 0 {
+			t.Errorf("%d users of a transaction that failed", n)
+		}
+		s.repairImports(t)
+		s.pass(time.Hour)
+		// A server that stops in the middle, and its successor.
+		ctx, stop := context.WithCancel(t.Context())
+		stopped := make(chan error)
+		go func() { stopped <- s.queue.Run(ctx) }()
+		for s.progress(t, made.ID).Records == 0 {
+			select {
+			case <-t.Context().Done():
+				t.Fatal("nothing was imported")
+			default:
+			}
+		}
+		stop()
+		if err := <-stopped; err != nil {
+			t.Fatal(err)
+		}
+		s.pass(time.Hour)
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.progress(t, made.ID); got.State != transfer.Done || got.Created != int64(good) || got.Records != 5000 {
+			t.Errorf("in the end %+v, want %d", got, good)
+		}
+		s.checkMany(t, good)
+	})
+}
+
+func TestDryRunOverHTTPReports(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		made := s.post(t, "dry_run=true", strings.NewReader(fmt.Sprintf("%s\n%s\n%s\n", `{"email":"a@x.test"}`, `{"email":"A@x.test"}`, `{`)))
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.progress(t, made.ID); got.State != transfer.Done || got.Created != 1 || got.Refused != 2 || s.count(t, "users") != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}

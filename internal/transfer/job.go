@@ -1,0 +1,215 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/jobs"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// A file that came over HTTP lies in the spool of the server that took it. So that
+// the import's job runs where the file is, each spool has an id, and the job's kind
+// carries it: servers with other spools do not know that kind.
+
+type jobPayload struct {
+	ImportID string `json:"import_id"`
+}
+
+// Handle makes q work on the imports of this spool, one at a time, and forget old
+// ones. Without a spool there are none.
+func (s *Service) Handle(q *jobs.Queue) error {
+	q.Every("transfer.sweep", 24*time.Hour, func(ctx context.Context) error {
+		return s.DB.Write(ctx, func(tx *database.Tx) error { return sweepImports(ctx, tx) })
+	})
+	if s.Spool == "" {
+		return nil
+	}
+	kind, err := s.jobKind()
+	if err != nil {
+		return err
+	}
+	q.Handle(kind, jobs.Handler{Run: s.work, Workers: 1})
+	return s.sweepSpool()
+}
+
+// jobKind reads the id of the spool, or makes one.
+func (s *Service) jobKind() (string, error) {
+	path := filepath.Join(s.Spool, "spool.id")
+	id, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(s.Spool, 0o700); err == nil {
+			err = s.writeSpoolID(path)
+		}
+		if err == nil {
+			id, err = os.ReadFile(path)
+		}
+	}
+	if err == nil && !secret.IsID(string(id)) {
+		err = fmt.Errorf("%s does not hold an id", path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("open the spool: %w", err)
+	}
+	return "transfer.import." + string(id), nil
+}
+
+// writeSpoolID links a written file to its name, so that of two processes one
+// names the spool and nobody reads half an id.
+func (s *Service) writeSpoolID(path string) error {
+	file, err := os.CreateTemp(s.Spool, "upload-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.WriteString(secret.ID(s.DB.Now()))
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// sweepSpool removes what a killed server left of uploads that never ended.
+func (s *Service) sweepSpool() error {
+	files, err := os.ReadDir(s.Spool)
+	if err != nil {
+		return fmt.Errorf("sweep the spool: %w", err)
+	}
+	for _, f := range files {
+		at, err := f.Info()
+		if err == nil && strings.HasPrefix(f.Name(), "upload-") && s.DB.Now().Sub(at.ModTime()) > 24*time.Hour {
+			err = os.Remove(filepath.Join(s.Spool, f.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("sweep the spool: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) spooled(tenant, id string) string {
+	return filepath.Join(s.Spool, tenant+"."+id+".import")
+}
+
+// sealSigner seals the signer key of a Firebase project while it waits for the job.
+func (s *Service) sealSigner(ctx context.Context, tenant, id, key string) ([]byte, error) {
+	if key == "" {
+		return nil, nil
+	}
+	box, err := s.Users.Box(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return box.Seal("imports/"+id+"/signer", []byte(key)), nil
+}
+
+func (s *Service) openSigner(ctx context.Context, m Import) (string, error) {
+	if m.secret == nil {
+		return "", nil
+	}
+	box, err := s.Users.Box(ctx, m.tenant)
+	if err != nil {
+		return "", err
+	}
+	key, err := box.Open("imports/"+m.ID+"/signer", m.secret)
+	return string(key), err
+}
+
+// work is one try at an import. What can not be mended by another one ends it as
+// failed; the job itself is then done.
+func (s *Service) work(ctx context.Context, job *jobs.Job) error {
+	var p jobPayload
+	if err := job.Payload(&p); err != nil {
+		return jobs.Permanent(err)
+	}
+	m, err := findImport(ctx, s.DB, job.Tenant, p.ImportID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if m.State == Running {
+		err = s.resume(ctx, m)
+	}
+	if errors.Is(err, ErrLost) { // cancelled; or the job has another worker, which removes the file
+		if m, err = findImport(ctx, s.DB, job.Tenant, p.ImportID); err != nil || m.State == Running {
+			return err
+		}
+	}
+	if ctx.Err() != nil { // the server stops
+		return err
+	}
+	reason, broken := reasonOf(err)
+	if err != nil && !broken && !job.IsLastTry() {
+		return err
+	}
+	if err != nil {
+		s.log().Error("an import failed", "import", m.ID, "error", err)
+		err := s.DB.Write(ctx, func(tx *database.Tx) error { return finishImport(ctx, tx, m.tenant, m.ID, Failed, reason, 0) })
+		if err != nil && !errors.Is(err, ErrLost) {
+			return err
+		}
+	}
+	if err := os.Remove(s.spooled(m.tenant, m.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("clear the spool: %w", err)
+	}
+	return nil
+}
+
+// reasonOf says for a person why an import failed, and whether it would again.
+func reasonOf(err error) (reason string, broken bool) {
+	if p, ok := problem.From(err); ok {
+		return p.Message, true
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "The server no longer has the file. Send it again.", true
+	}
+	return "The import was tried several times and given up. The server's log says why.", false
+}
+
+// resume goes on with an import of the spool.
+func (s *Service) resume(ctx context.Context, m Import) error {
+	file, err := os.Open(s.spooled(m.tenant, m.ID))
+	if err != nil {
+		return fmt.Errorf("open the spooled file: %w", err)
+	}
+	defer file.Close()
+	o := m.options
+	if o.Firebase.SignerKey, err = s.openSigner(ctx, m); err != nil {
+		return err
+	}
+	r, err := newReaderOf(file, &o)
+	if err != nil {
+		return err
+	}
+	if o.DryRun {
+		if err := s.DB.Write(ctx, func(tx *database.Tx) error { return restartImport(ctx, tx, &m) }); err != nil {
+			return err
+		}
+	}
+	_, err = s.run(ctx, actorOf(m), r, m)
+	return err
+}
+
+// actorOf is who asked for an import, with what that takes and no more. That they
+// held it was checked when they asked.
+func actorOf(m Import) access.Actor {
+	may := []access.Permission{access.UsersRead, access.UsersWrite}
+	if m.options.Roles {
+		may = append(may, access.RolesWrite)
+	}
+	return access.Actor{Tenant: m.tenant, Name: m.Actor}.With(may...)
+}
