@@ -123,7 +123,7 @@ func (d *Document) groups() []group {
 }
 
 func (d *Document) view(op *Operation) operationView {
-	v := operationView{Operation: op, Method: op.method, Path: op.path, Aliases: op.aliases, Scope: string(op.scope), Public: op.public}
+	v := operationView{Operation: op, Method: op.method, Path: op.path, Aliases: shownAliases(op), Scope: string(op.scope), Public: op.public}
 	if op.RequestBody != nil {
 		media := op.RequestBody.Content[jsonMedia]
 		v.Request, v.RequestExample = d.rows("", media.Schema, true, 0), pretty(media.Example)
@@ -148,6 +148,17 @@ func (d *Document) view(op *Operation) operationView {
 		}
 	}
 	return v
+}
+
+// shownAliases leaves out addresses that differ in a slash at the end only.
+func shownAliases(op *Operation) (out []string) {
+	for _, alias := range op.aliases {
+		bare := func(shown string) bool { return strings.TrimSuffix(shown, "/") == strings.TrimSuffix(alias, "/") }
+		if !bare(op.path) && !slices.ContainsFunc(out, bare) {
+			out = append(out, alias)
+		}
+	}
+	return out
 }
 
 func refusalOf(status, code string, body json.RawMessage) refusal {
