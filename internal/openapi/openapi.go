@@ -216,6 +216,9 @@ func describe(route web.Route, path string, surface Surface, types *typeNames) *
 			Content:  map[string]*Media{jsonMedia: {Schema: schema, Example: encode(route.Doc.Request)}},
 		}
 	}
+	if route.Takes != "" {
+		op.RequestBody = &Body{Required: true, Content: files(route.Takes)}
+	}
 	if route.Status != 0 {
 		op.Responses[strconv.Itoa(route.Status)] = success(route, types)
 	}
@@ -292,15 +295,24 @@ func success(route web.Route, types *typeNames) *Response {
 	}
 	switch {
 	case route.Media != "":
-		media, _, _ := strings.Cut(route.Media, ";")
-		r.Content = map[string]*Media{media: {Schema: &Schema{Type: "string"}}}
-		if media == jsonMedia {
-			r.Content[media].Schema = &Schema{Type: "object"}
-		}
+		r.Content = files(route.Media)
 	case route.Out != nil:
 		r.Content = map[string]*Media{jsonMedia: {Schema: types.of(route.Out, answer), Example: encode(route.Doc.Example)}}
 	}
 	return r
+}
+
+// files are bodies that are not made of a type of ours.
+func files(types string) map[string]*Media {
+	out := map[string]*Media{}
+	for media := range strings.SplitSeq(types, ",") {
+		media, _, _ = strings.Cut(strings.TrimSpace(media), ";")
+		out[media] = &Media{Schema: &Schema{Type: "string"}}
+		if media == jsonMedia {
+			out[media].Schema = &Schema{Type: "object"}
+		}
+	}
+	return out
 }
 
 // problemsOf lists what a call of the route may be refused with.

@@ -213,6 +213,20 @@ func TestPublicAndRefusingRoutes(t *testing.T) {
 	}
 }
 
+func TestFilesTravelInTheirOwnTypes(t *testing.T) {
+	t.Parallel()
+	upload := web.Route{Method: "POST", Paths: []string{"/files"}, Endpoint: web.Endpoint{Handler: http.NotFoundHandler(), Status: 200, Takes: "text/csv, application/jsonl", Media: "text/csv; charset=utf-8"}, Doc: web.Doc{Summary: "Up"}}
+	d := describe(upload)
+	for _, media := range []string{"text/csv", "application/jsonl"} {
+		at(t, d, "paths", "/files", "post", "requestBody", "content", media)
+	}
+	at(t, d, "paths", "/files", "post", "responses", "200", "content", "text/csv")
+	page, err := openapi.Describe(openapi.Info{}, nil, []openapi.Surface{{Dialect: web.API, Error: web.APIError{}}}, []web.Route{upload}).Reference(nil)
+	if err != nil || !strings.Contains(string(page), "--data-binary @FILE") {
+		t.Errorf("%v: the page does not show how to send a file", err)
+	}
+}
+
 // Pages show what the description says, as text.
 func TestPagesEscape(t *testing.T) {
 	t.Parallel()

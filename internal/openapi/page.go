@@ -124,8 +124,7 @@ func (d *Document) groups() []group {
 
 func (d *Document) view(op *Operation) operationView {
 	v := operationView{Operation: op, Method: op.method, Path: op.path, Aliases: shownAliases(op), Scope: string(op.scope), Public: op.public}
-	if op.RequestBody != nil {
-		media := op.RequestBody.Content[jsonMedia]
+	if media := jsonBody(op); media != nil {
 		v.Request, v.RequestExample = d.rows("", media.Schema, true, 0), pretty(media.Example)
 	}
 	v.Curl = curl(op)
@@ -191,11 +190,22 @@ func curl(op *Operation) string {
 	if !op.public {
 		b.WriteString(` \` + "\n" + `  -H "Authorization: Bearer $CARDEA_KEY"`)
 	}
-	if op.RequestBody != nil && op.RequestBody.Content[jsonMedia].Example != nil {
-		body := strings.ReplaceAll(string(op.RequestBody.Content[jsonMedia].Example), "'", `'\''`)
+	switch media := jsonBody(op); {
+	case media != nil && media.Example != nil:
+		body := strings.ReplaceAll(string(media.Example), "'", `'\''`)
 		b.WriteString(` \` + "\n" + `  -H "Content-Type: application/json" \` + "\n" + `  -d '` + body + `'`)
+	case media == nil && op.RequestBody != nil:
+		b.WriteString(` \` + "\n" + `  --data-binary @FILE`)
 	}
 	return b.String()
+}
+
+// jsonBody is the JSON body of a request, nil if it has none.
+func jsonBody(op *Operation) *Media {
+	if op.RequestBody == nil {
+		return nil
+	}
+	return op.RequestBody.Content[jsonMedia]
 }
 
 // rows lists the fields of a schema, those of nested objects under dotted names,

@@ -52,7 +52,8 @@ type Endpoint struct {
 	http.Handler
 	Status  int          // of an answer that is no error; 0 if there is none
 	In, Out reflect.Type // nil where there is none
-	Media   string       // type of an answer that is not made of Out
+	Media   string       // type of an answer that is not made of Out; several by commas
+	Takes   string       // type of a body that is not decoded into In; several by commas
 }
 
 // Refuse makes an endpoint that answers p to everybody.
