@@ -117,6 +117,11 @@ func (a *App) mountDocs() {
 		route.Method, route.Public, route.Status, route.Doc.Tag = http.MethodGet, true, http.StatusOK, "Documentation"
 		a.Router.Add(route)
 	}
+	a.Router.Add(web.Route{
+		Method: http.MethodGet, Paths: []string{"/{$}"}, Public: true,
+		Endpoint: web.Endpoint{Handler: http.RedirectHandler("/docs", http.StatusSeeOther), Status: http.StatusSeeOther, Media: "text/html"},
+		Doc:      web.Doc{Tag: "Documentation", Summary: "Go to this description"},
+	})
 }
 
 func getAsset(w http.ResponseWriter, r *http.Request) error {

@@ -249,3 +249,12 @@ func TestErrorNumbersAreUnique(t *testing.T) {
 		seen[c.Number] = c.Code
 	}
 }
+
+// Whoever opens the server's address in a browser finds something to read.
+func TestRootLeadsToTheDescription(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		if a := w.Demo.Get(t, "/").Want(t, 303); a.Header.Get("Location") != "/docs" {
+			t.Errorf("the root leads to %q", a.Header.Get("Location"))
+		}
+	})
+}
