@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,20 +27,22 @@ import (
 const (
 	maxUpload   = 1 << 30     // bytes of a file
 	idleTimeout = time.Minute // without a byte of a file, in either direction
+	maxRunning  = 5           // imports of a tenant, which wait in the spool
 	maxShown    = 20          // refusals in the answer about an import; the report has all
 )
 
 var (
-	errNoSpool     = problem.New(problem.Unsupported, "imports_not_configured", "This server has no folder for files to import. Use the command instead.")
-	errUploadLarge = problem.New(problem.TooLarge, "request_too_large", "The file is larger than 1 GiB. Split it, or use the command.")
-	errUpload      = problem.New(problem.Invalid, "invalid_request_body", "The file did not arrive as a whole.")
+	errNoSpool        = problem.New(problem.Unsupported, "imports_not_configured", "This server has no folder for files to import. Use the command instead.")
+	errUploadLarge    = problem.New(problem.TooLarge, "request_too_large", "The file is larger than 1 GiB. Split it, or use the command.")
+	errTooManyImports = problem.New(problem.TooMany, "too_many_imports", "Several imports wait already. Try again when one of them is done.").After(time.Minute)
+	errUpload         = problem.New(problem.Invalid, "invalid_request_body", "The file did not arrive as a whole.")
 )
 
 // Mount adds the calls to r.
 func (s *Service) Mount(r *web.Router) {
 	const base = "/api/v1/users/imports"
 	r.Add(web.Route{Method: "POST", Paths: []string{base}, Needs: access.UsersWrite,
-		Endpoint: web.Endpoint{Handler: web.Handler(s.postImport), Status: http.StatusAccepted, Out: reflect.TypeFor[importAnswer]()},
+		Endpoint: web.Endpoint{Handler: web.Handler(s.postImport), Status: http.StatusAccepted, Out: reflect.TypeFor[importAnswer](), Takes: "application/json, application/x-ndjson, text/csv"},
 		Doc: web.Doc{Tag: "Users", Summary: "Import users from a file",
 			Text: "The body is the file, up to 1 GiB. The import runs in the background: ask for its progress. " +
 				"The same file sent again with the same options while its import runs is that import.",
@@ -54,23 +57,27 @@ func (s *Service) Mount(r *web.Router) {
 				{Name: "firebase_rounds", Text: "With format=firebase"},
 				{Name: "firebase_mem_cost", Text: "With format=firebase"},
 				{Name: "filename", Text: "A name for the file, for people"},
-			}}})
+			},
+			Headers: []web.Param{{Name: "Location", Text: "Where to ask for its progress"}},
+			Errors:  []*problem.Problem{errNoSpool, errTooManyImports, errUploadLarge, errUpload, errFile, ErrOptions, web.ErrQuery}}})
 	r.Add(web.Route{Method: "GET", Paths: []string{base}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.getImports),
 		Doc: web.Doc{Tag: "Users", Summary: "List imports", Text: "Newest first, at most 100. A finished import is kept for 30 days."}})
 	r.Add(web.Route{Method: "GET", Paths: []string{base + "/{importid}/progress"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.getImport),
-		Doc: web.Doc{Tag: "Users", Summary: "Get an import's progress", Text: "With the first of its refused records."}})
+		Doc: web.Doc{Tag: "Users", Summary: "Get an import's progress", Text: "With the first of its refused records.", Errors: []*problem.Problem{ErrNotFound}}})
 	r.Add(web.Route{Method: "GET", Paths: []string{base + "/{importid}/report"}, Needs: access.UsersWrite,
-		Endpoint: web.Endpoint{Handler: web.Handler(s.getReport), Status: http.StatusOK},
-		Doc:      web.Doc{Tag: "Users", Summary: "Get an import's refused records", Text: "A line of JSON for each, in the order of the file."}})
+		Endpoint: web.Endpoint{Handler: web.Handler(s.getReport), Status: http.StatusOK, Media: "application/x-ndjson"},
+		Doc: web.Doc{Tag: "Users", Summary: "Get an import's refused records", Text: "A line of JSON for each, in the order of the file.",
+			Errors: []*problem.Problem{ErrNotFound}}})
 	r.Add(web.Route{Method: "POST", Paths: []string{base + "/{importid}/cancel"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postCancel),
-		Doc: web.Doc{Tag: "Users", Summary: "Stop an import", Text: "Users it has brought in stay."}})
+		Doc: web.Doc{Tag: "Users", Summary: "Stop an import", Text: "Users it has brought in stay. One that is finished is answered as it is.", Errors: []*problem.Problem{ErrNotFound}}})
 	r.Add(web.Route{Method: "GET", Paths: []string{"/api/v1/users/export"}, Needs: access.UsersRead,
-		Endpoint: web.Endpoint{Handler: web.Handler(s.getExport), Status: http.StatusOK},
+		Endpoint: web.Endpoint{Handler: web.Handler(s.getExport), Status: http.StatusOK, Media: "application/x-ndjson, text/csv"},
 		Doc: web.Doc{Tag: "Users", Summary: "Export all users", Text: "In the order of their ids, the same bytes for the same users.",
 			Query: []web.Param{
 				{Name: "format", Text: "jsonl (the default), which an import reads again without a loss, or csv"},
 				{Name: "hashes", Text: "true adds the password hashes; takes users:export_hashes"},
-			}}})
+			},
+			Errors: []*problem.Problem{ErrOptions, web.ErrQuery}}})
 }
 
 // importAnswer is an import as the API shows it.
@@ -111,11 +118,6 @@ func answer(m Import) importAnswer {
 	return a
 }
 
-// Header of the answer to a new import says where to ask for its progress.
-func (a importAnswer) Header(h http.Header) {
-	h.Set("Location", "/api/v1/users/imports/"+a.ID+"/progress")
-}
-
 func (s *Service) postImport(w http.ResponseWriter, r *http.Request) error {
 	by := web.ActorOf(r.Context())
 	if s.Spool == "" {
@@ -128,6 +130,10 @@ func (s *Service) postImport(w http.ResponseWriter, r *http.Request) error {
 	if err := o.check(by); err != nil {
 		return err
 	}
+	// Before the file has come: it must not fill the disk.
+	if n, err := countRunning(r.Context(), s.DB, by.Tenant); err != nil || n >= maxRunning {
+		return cmp.Or(err, error(errTooManyImports))
+	}
 	path, err := s.receive(w, r)
 	if err != nil {
 		return err
@@ -138,6 +144,7 @@ func (s *Service) postImport(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	w.Header().Set("Location", "/api/v1/users/imports/"+m.ID+"/progress")
 	return web.Write(w, http.StatusAccepted, answer(m))
 }
 

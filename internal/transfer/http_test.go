@@ -236,6 +236,21 @@ type nothing struct{}
 
 func (nothing) Read(p []byte) (int, error) { return len(p), nil }
 
+func TestImportsOverHTTPAreFew(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		for i := range 5 {
+			s.post(t, "", strings.NewReader(fmt.Sprintf(`{"email":"%d@x.test"}`, i)))
+		}
+		if status, text := s.send(t, "POST", "/api/v1/users/imports", strings.NewReader(`{"email":"6@x.test"}`)); status != http.StatusTooManyRequests {
+			t.Errorf("the sixth: %d %s", status, text)
+		}
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.post(t, "", strings.NewReader(`{"email":"6@x.test"}`))
+	})
+}
+
 func TestCancelledImportStops(t *testing.T) {
 	runServer(t, func(t *testing.T, s *server) {
 		made := s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`))

@@ -88,6 +88,13 @@ func listImports(ctx context.Context, db database.Reader, tenant string, limit i
 	return database.Collect(rows, err, "list imports", scanImport)
 }
 
+func countRunning(ctx context.Context, db database.Reader, tenant string) (n int64, err error) {
+	if err := db.QueryRow(ctx, "SELECT count(*) FROM imports WHERE tenant_id = $1 AND state = 'running'", tenant).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count imports: %w", err)
+	}
+	return n, nil
+}
+
 // moveImport moves an import from where it was to where to is, in the transaction
 // of the users in between. Whoever works on the same import and comes second gets
 // ErrLost, and with it nobody in twice.
