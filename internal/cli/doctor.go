@@ -99,13 +99,10 @@ func (c *doctor) Run(p *program) error {
 		}
 	}
 	if n > 0 {
-		return fmt.Errorf("%d of %d checks found something wrong: %w", n, len(e.findings), errExamined)
+		return fail("%d of %d checks found something wrong; what to do stands beside each", n, len(e.findings))
 	}
 	return nil
 }
-
-// errExamined says that the next steps stand beside the findings.
-var errExamined = errors.New("what to do stands beside each")
 
 func (e *examination) configuration(folder string) app.Loaded {
 	required := []string{"public_url", "master_key"}

@@ -110,7 +110,7 @@ func (c *logVerify) Run(p *program) error {
 		if err != nil {
 			return err
 		}
-		bar := p.progress("logs", "logs")
+		bar := p.progress()
 		var verdicts []verdict
 		for i, id := range ids {
 			report, err := audit.Verify(s.ctx, s.DB, id, noted...)
@@ -184,7 +184,7 @@ func (c *logVerify) tell(p *program, verdicts []verdict) error {
 			if name == "" {
 				name = v.Tenant
 			}
-			return fmt.Errorf("the log of tenant %s is not what was written: %w; compare it with a backup before anything else is written", name, v.Fault)
+			return fail("the log of tenant %s is not what was written: %v; compare it with a backup before anything else is written", name, v.Fault)
 		}
 	}
 	return nil

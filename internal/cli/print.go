@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -121,35 +120,45 @@ func (p *program) confirm(yes bool, what, name string) error {
 	return nil
 }
 
-// progress shows how far something has come, if somebody sits before a terminal.
-// A total of zero is not known yet.
-type progress struct{ bar *progressbar.ProgressBar }
+// progress shows how far something has come, how fast, and how long it will take,
+// if somebody sits before a terminal; nil shows nothing.
+type progress struct {
+	bar   *progressbar.ProgressBar
+	first int64 // what was done before, of something that goes on
+	since time.Time
+}
 
-func (p *program) progress(what, unit string) *progress {
+func (p *program) progress() *progress {
 	if !app.IsTerminal(p.err) {
-		return &progress{}
+		return nil
 	}
-	return &progress{progressbar.NewOptions64(-1,
-		progressbar.OptionSetWriter(p.err), progressbar.OptionSetDescription(what), progressbar.OptionSetItsString(unit),
-		progressbar.OptionShowIts(), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth(),
+	return &progress{bar: progressbar.NewOptions64(-1,
+		progressbar.OptionSetWriter(p.err), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30),
 	)}
 }
 
-// at says that done of total are done.
+// at says that done of total are done; a total of zero is not known yet.
 func (g *progress) at(done, total int64) {
-	if g.bar == nil {
+	if g == nil {
 		return
+	}
+	if g.since.IsZero() {
+		g.first, g.since = done, time.Now()
 	}
 	if total > 0 && g.bar.GetMax64() != total {
 		g.bar.ChangeMax64(total)
+	}
+	if rate := float64(done-g.first) / time.Since(g.since).Seconds(); total > 0 && rate > 0 {
+		left := time.Duration(float64(total-done) / rate * float64(time.Second))
+		g.bar.Describe(fmt.Sprintf("%.0f/s, %s left", rate, left.Round(time.Second)))
 	}
 	_ = g.bar.Set64(done) // a bar that can not be drawn is no reason to stop
 }
 
 // end takes the bar away.
 func (g *progress) end() {
-	if g.bar != nil {
+	if g != nil {
 		_ = g.bar.Finish()
 	}
 }
@@ -173,14 +182,6 @@ func buildOf(version string) build {
 		}
 	}
 	return b
-}
-
-// stdinOr opens a file to read, or standard input for "-".
-func (p *program) stdinOr(path string) (io.ReadCloser, error) {
-	if path == "-" {
-		return io.NopCloser(p.in), nil
-	}
-	return os.Open(path)
 }
 
 // marshal is json.Marshal without escapes for HTML.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"os/user"
 	"strconv"
 	"strings"
@@ -83,14 +84,10 @@ func (s *session) operator() (access.Actor, error) {
 // login is the name of the account that runs the program, or its number where
 // accounts have no names, as in many containers.
 func login() string {
-	u, err := user.Current()
-	if err != nil {
-		return "unknown"
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
 	}
-	if u.Username == "" {
-		return u.Uid
-	}
-	return u.Username
+	return strconv.Itoa(os.Getuid())
 }
 
 // write runs fn in a transaction.

@@ -23,6 +23,8 @@ type userCommands struct {
 	Create userCreate `cmd:"" help:"Create a user."`
 	Update userUpdate `cmd:"" help:"Change a user; what is not named stays."`
 	Delete userDelete `cmd:"" help:"Delete a user and everything that hangs on it."`
+	Import userImport `cmd:"" help:"Import users from a file of this or another product."`
+	Export userExport `cmd:"" help:"Export all users of a tenant."`
 }
 
 var noFilter user.Filter
