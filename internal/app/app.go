@@ -113,7 +113,7 @@ func FindDatabase(cfg Config) error {
 		return nil
 	}
 	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("%w: %v; name the one you mean with --database-url or CARDEA_DATABASE_URL, or make it with: cardea migrate", ErrNoDatabase, err)
+		return fmt.Errorf("%w: %w; name the one you mean with --database-url or CARDEA_DATABASE_URL, or make it with: cardea migrate", ErrNoDatabase, err)
 	}
 	return nil
 }

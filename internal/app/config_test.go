@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -114,7 +115,7 @@ func TestLoadReportsAllFaultsAtOnce(t *testing.T) {
 		Environ: []string{"CARDEA_TRUSTED_PROXIES=10.0.0.0/99", "CARDEA_PASSWORD_PEPPER=short", "CARDEA_TLS_CERT=cert.pem"},
 		Flags:   map[string]string{"metrics_listen": "nowhere", "database_url": "mysql://x"},
 	}, "public_url", "master_key")
-	faults, ok := err.(app.Faults)
+	faults, ok := errors.AsType[app.Faults](err)
 	if !ok {
 		t.Fatalf("%T %v, want Faults", err, err)
 	}

@@ -108,11 +108,14 @@ func TestCommandsFindTheDevelopersFolder(t *testing.T) {
 		code int
 		want string
 	}{
-		"beside it":              {dir, nil, []string{"user", "get", "owner@demo.test"}, 0, "owner@demo.test"},
-		"by its name":            {t.TempDir(), nil, []string{"user", "list", "--data", filepath.Join(dir, ".cardea")}, 0, "owner@demo.test"},
-		"in the configuration":   {dir, nil, []string{"config"}, 0, "developer's folder .cardea"},
-		"for the log":            {dir, nil, []string{"log", "verify"}, 0, "as written"},
-		"to look after it":       {dir, nil, []string{"doctor"}, 0, "developer's folder"},
+		"beside it":                      {dir, nil, []string{"user", "get", "owner@demo.test"}, 0, "owner@demo.test"},
+		"by its name":                    {t.TempDir(), nil, []string{"user", "list", "--data", filepath.Join(dir, ".cardea")}, 0, "owner@demo.test"},
+		"in the configuration":           {dir, nil, []string{"config"}, 0, "developer's folder .cardea"},
+		"for the log":                    {dir, nil, []string{"log", "verify"}, 0, "as written"},
+		"to look after it":               {dir, nil, []string{"doctor"}, 0, "developer's folder"},
+		"to ask for it over the network": {dir, nil, []string{"doctor", "--online"}, 0, b.PublicURL + " leads to a server that is ready"},
+		"to ask for another address": {dir, []string{"CARDEA_PUBLIC_URL=http://localhost:" + freePort(t)}, []string{"doctor", "--online"}, 1,
+			"see that its name leads here and that the server runs"},
 		"to see what is missing": {dir, nil, []string{"migrate", "--dry-run"}, 0, ""},
 		"not where there is a configuration": {dir, []string{"CARDEA_DATABASE_URL=" + dbtest.URL(t, database.SQLite), "CARDEA_MASTER_KEY=" + testKey},
 			[]string{"tenant", "list"}, 0, "master"},

@@ -3,7 +3,9 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -14,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 
 	"github.com/cardea-id/cardea/internal/app"
 )
@@ -113,11 +116,62 @@ func (p *program) confirm(yes bool, what, name string) error {
 		return usage("this would %s; to do it without being asked add --yes", what)
 	}
 	fmt.Fprintf(p.err, "This will %s, which can not be undone. Type %s to go on: ", what, cell(name))
-	answer, err := bufio.NewReader(p.in).ReadString('\n')
-	if err != nil || strings.TrimSpace(answer) != name {
-		return usage("nothing was changed, because %s was not typed", cell(name))
+	answer, err := p.readLine()
+	if err == nil && strings.TrimSpace(answer) != name {
+		err = usage("nothing was changed, because %s was not typed", cell(name))
 	}
-	return nil
+	return err
+}
+
+// readLine reads one line of standard input, or returns when the program is
+// interrupted.
+func (p *program) readLine() (string, error) {
+	return waitFor(p.ctx, func() (string, error) {
+		line, err := bufio.NewReader(io.LimitReader(p.in, 8<<10)).ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			err = nil // a last line without its end
+		}
+		return strings.TrimRight(line, "\r\n"), err
+	})
+}
+
+// readPassword is readLine, but what is typed on a terminal is not shown.
+func (p *program) readPassword() (string, error) {
+	if !app.IsTerminal(p.in) {
+		return p.readLine()
+	}
+	terminal := int(p.in.Fd())
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprint(p.err, "Password: ")
+	line, err := waitFor(p.ctx, func() (string, error) {
+		line, err := term.ReadPassword(terminal)
+		return string(line), err
+	})
+	fmt.Fprintln(p.err)
+	return line, errors.Join(err, term.Restore(terminal, before))
+}
+
+// waitFor returns what read returns, or the end of ctx if that comes first; then
+// read is left behind, and the program about to end.
+func waitFor(ctx context.Context, read func() (string, error)) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := read()
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 // progress shows how far something has come, how fast, and how long it will take,

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -200,7 +199,7 @@ type userFields struct {
 	EmailVerified *bool    `negatable:"" help:"Whether the e-mail address is proved."`
 	Active        *bool    `negatable:"" help:"Whether the user may sign in."`
 	Role          []string `placeholder:"SLUG" help:"Role to hold, in place of those before; may be repeated."`
-	PasswordStdin bool     `help:"Read a password from standard input, one line."`
+	PasswordStdin bool     `help:"Read a password from standard input, one line; on a terminal it is not shown."`
 }
 
 func (f userFields) change(roleIDs []string) user.Change {
@@ -220,11 +219,10 @@ func (f userFields) hash(p *program, s *session) (string, error) {
 	if !f.PasswordStdin {
 		return "", nil
 	}
-	line, err := bufio.NewReader(io.LimitReader(p.in, 8<<10)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	line, err := p.readPassword()
+	if err != nil {
 		return "", fmt.Errorf("read the password: %w", err)
 	}
-	line = strings.TrimRight(line, "\r\n")
 	if err := password.Check(line); err != nil {
 		return "", err
 	}
