@@ -54,7 +54,7 @@ generate: $(withpostgres) ## rewrite generated files and golden files
 	$(if $(golden),$(withpostgres) -- go test $(golden) -update)
 
 .PHONY: bench
-bench: $(withpostgres) ## measure speed, on PostgreSQL with durable commits and on SQLite
+bench: build $(withpostgres) ## measure speed, on PostgreSQL with durable commits and on SQLite (ARGS="-quick")
 	$(withpostgres) -durable -- go run ./internal/bench $(ARGS)
 
 .PHONY: clean

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cardea-id/cardea/internal/secret/passhash"
+)
+
+// The program's own parts are tested from inside: it is a command, and exports
+// nothing.
+
+func TestPercentileIsOneOfTheTimes(t *testing.T) {
+	t.Parallel()
+	upTo := func(n int) (times []time.Duration) {
+		for i := range n {
+			times = append(times, time.Duration(i+1))
+		}
+		return times
+	}
+	for _, c := range []struct {
+		times []time.Duration
+		p     int
+		want  time.Duration
+	}{
+		{nil, 99, 0}, {upTo(1), 50, 1}, {upTo(1), 99, 1}, {upTo(2), 50, 1}, {upTo(100), 50, 50}, {upTo(100), 99, 99}, {upTo(101), 99, 100}, {upTo(1000), 99, 990},
+	} {
+		if got := percentile(c.times, c.p); got != c.want {
+			t.Errorf("percentile %d of %d times: got %d, want %d", c.p, len(c.times), got, c.want)
+		}
+	}
+}
+
+func TestSummaryIsMedianAndRange(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		values []float64
+		want   figure
+	}{
+		{[]float64{7}, figure{Median: 7, Min: 7, Max: 7}},
+		{[]float64{3, 1, 2}, figure{Median: 2, Min: 1, Max: 3}},
+		{[]float64{4, 1, 2, 3}, figure{Median: 2.5, Min: 1, Max: 4}},
+	} {
+		if got := summary(c.values); got != c.want {
+			t.Errorf("summary of %v: got %+v, want %+v", c.values, got, c.want)
+		}
+	}
+}
+
+func TestReadAnswer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		text, body string
+		status     int
+	}{
+		"with a length":          {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", 200},
+		"empty":                  {"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "", 404},
+		"in pieces":              {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA\r\n wide worl\r\n1\r\nd\r\n0\r\n\r\n", "hello wide world", 200},
+		"of no piece":            {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "", 200},
+		"without words for 200":  {"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok", "ok", 200},
+		"longer than the buffer": {"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_000), strings.Repeat("x", 100_000), 200},
+	} {
+		// Twice: the second answer must start where the first one ends.
+		in := bufio.NewReaderSize(strings.NewReader(c.text+c.text), 64)
+		for range 2 {
+			status, body, err := readAnswer(in, nil)
+			if err != nil || status != c.status || string(body) != c.body {
+				t.Fatalf("%s: got %d, %.40q, %v; want %d, %.40q", name, status, body, err, c.status, c.body)
+			}
+		}
+		if _, _, err := readAnswer(in, nil); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: got %v at the end, want EOF", name, err)
+		}
+	}
+}
+
+func TestReadAnswerRefuses(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"another protocol":       "HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n",
+		"a status of letters":    "HTTP/1.1 abc OK\r\nContent-Length: 0\r\n\r\n",
+		"no length":              "HTTP/1.1 200 OK\r\n\r\nhello",
+		"a length of letters":    "HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+		"a body cut off":         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello",
+		"a size that is no hex":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+		"a piece without an end": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n",
+		"the head cut off":       "HTTP/1.1 200 OK\r\nContent-Le",
+	} {
+		if status, body, err := readAnswer(bufio.NewReader(strings.NewReader(text)), nil); err == nil {
+			t.Errorf("%s: got %d, %q without an error", name, status, body)
+		}
+	}
+}
+
+// serverOf answers with h, and returns where.
+func serverOf(t *testing.T, h http.HandlerFunc) (address string) {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+var short = plan{warm: 20 * time.Millisecond, window: 50 * time.Millisecond, windows: 3}
+
+func TestLoadCountsWhatWasAnswered(t *testing.T) {
+	t.Parallel()
+	address := serverOf(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"email":"ann@example.com"}`) })
+	r := encode("GET", "/", "localhost", nil, nil)
+	r.check = has(`"email":"ann@example.com"`, 1)
+	f, err := load(t.Context(), short, address, 4, pick([]request{r}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Count == 0 || f.Min > f.Median || f.Median > f.Max || f.P50 <= 0 || f.P50 > f.P99 || f.all < f.Count {
+		t.Errorf("the figure is not one: %+v", f)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	t.Parallel()
+	refused := serverOf(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) })
+	if _, err := load(t.Context(), short, refused, 2, pick([]request{encode("GET", "/", "localhost", nil, nil)})); err == nil || !strings.Contains(err.Error(), "status 403") {
+		t.Errorf("a refusal: got %v", err)
+	}
+	wrong := serverOf(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"email":"bob@example.com"}`) })
+	r := encode("GET", "/", "localhost", nil, nil)
+	r.check = has(`"email":"ann@example.com"`, 1)
+	if _, err := load(t.Context(), short, wrong, 2, pick([]request{r})); err == nil || !strings.Contains(err.Error(), "0 times") {
+		t.Errorf("a wrong answer: got %v", err)
+	}
+}
+
+func TestMeasureKeepsToItsBounds(t *testing.T) {
+	t.Parallel()
+	idle := func(int) (worker, error) { return repeat(func() error { time.Sleep(time.Millisecond); return nil }) }
+
+	bounded := plan{warm: 50 * time.Millisecond, window: time.Hour, windows: 3, most: 60}
+	f, err := measure(t.Context(), bounded, 2, idle)
+	if err != nil || f.Count == 0 || f.Count > 600 { // a busy machine is not exact
+		t.Errorf("about 60: got %d, %v", f.Count, err)
+	}
+
+	until := make(chan struct{})
+	time.AfterFunc(100*time.Millisecond, func() { close(until) })
+	f, err = measure(t.Context(), plan{warm: time.Millisecond, window: time.Hour, windows: 1, until: until}, 1, idle)
+	if err != nil || f.Count == 0 {
+		t.Errorf("until told: got %d, %v", f.Count, err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := measure(ctx, plan{warm: time.Hour, window: time.Hour, windows: 1}, 1, idle); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: got %v", err)
+	}
+}
+
+func TestPeopleAreTheSameInEachRun(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	stem, last := 0, 0
+	for n := range 20_000 {
+		p := personOf(1, n)
+		if p != personOf(1, n) {
+			t.Fatalf("person %d is not always the same", n)
+		}
+		if seen[p.email] {
+			t.Fatalf("two people have the address %s", p.email)
+		}
+		seen[p.email] = true
+		if strings.HasPrefix(p.last, "Gold") {
+			stem++
+		}
+		if p.last == "Goldhausen" {
+			last++
+		}
+	}
+	if stem < 700 || stem > 900 || last < 20 || last > 65 {
+		t.Errorf("of 20,000 people %d have a name that starts with Gold, want about 800; %d are Goldhausen, want about 40", stem, last)
+	}
+	if personOf(1, 5) == personOf(2, 5) {
+		t.Error("another seed gives the same people")
+	}
+}
+
+func TestPasswordHashesAreGoodOnes(t *testing.T) {
+	t.Parallel()
+	for n := range 100 {
+		if err := passhash.Check(passwordHash(1, n)); err != nil {
+			t.Fatalf("%s: %v", passwordHash(1, n), err)
+		}
+	}
+	if passwordHash(1, 1) == passwordHash(1, 2) {
+		t.Error("two people have the same salt")
+	}
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	fast := figure{Median: 100, Min: 90, Max: 110, P99: 5}
+	for name, c := range map[string]struct {
+		goal goal
+		met  bool
+	}{
+		"a rate":                   {goal{rate: 100}, true},
+		"a rate not reached":       {goal{rate: 101}, false},
+		"a time":                   {goal{p99: 5}, true},
+		"a time passed":            {goal{rate: 100, p99: 4.9}, false},
+		"a share":                  {goal{share: 0.5}, true},
+		"a share not reached":      {goal{share: 0.6}, false},
+		"near the first page":      {goal{ofFirst: true, first: 111}, true},
+		"far from the first page":  {goal{ofFirst: true, first: 112}, false},
+		"little enough":            {goal{most: 100}, true},
+		"too much":                 {goal{most: 99}, false},
+		"the first, not asked for": {goal{rate: 1, first: 1000}, true},
+	} {
+		r := row{Figure: fast, Unit: "req/s"}.compare(&figure{Median: 200}).judge(c.goal)
+		if r.Met == nil || *r.Met != c.met {
+			t.Errorf("%s: %s is not judged right", name, r.Goal)
+		}
+	}
+	if r := (row{Figure: fast}).judge(goal{}); r.Met != nil || r.Goal != "" {
+		t.Errorf("without a goal: got %q", r.Goal)
+	}
+}
+
+func TestPublishReplacesOnlyTheTable(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	figures, page := filepath.Join(dir, "bench.json"), filepath.Join(dir, "performance.md")
+	r := &report{Users: 1000, Rows: []row{row{Engine: "sqlite", Name: "list", Unit: "req/s", Figure: figure{Median: 12345, Min: 1, Max: 20000, P99: 3}}.judge(goal{rate: 5})}}
+	if err := r.save(figures); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(page, []byte("before\n"+beginMarker+"\nold\n"+endMarker+"\nafter\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time changes nothing
+		if err := publish(figures, page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "before\n" + beginMarker + "\n" + r.markdown() + endMarker + "\nafter\n"
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.Contains(string(text), "| 12,345 (1.0–20,000) req/s |") {
+		t.Errorf("the figure is not in the table:\n%s", text)
+	}
+	if err := publish(figures, figures); err == nil {
+		t.Error("a document without markers was taken")
+	}
+}

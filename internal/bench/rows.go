@@ -1,0 +1,361 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A sample is what a walk through the whole list has brought: some of the users, and
+// the place nine tenths down.
+type sample struct {
+	ids, emails []string
+	first       string // id of the first user
+	deep        string // cursor of the page nine tenths down
+	deepAfter   string // id of the user before that page
+	deepFirst   string // id of its first user
+}
+
+// sampleSize is how many users the look-ups ask for in turn.
+const sampleSize = 20_000
+
+// walk reads the whole list by cursor and proves that it has every user once.
+func (p *place) walk(ctx context.Context) error {
+	start := time.Now()
+	every, seen, last, cursor := max(1, p.users/sampleSize), 0, "", ""
+	for {
+		page, next, err := p.page(ctx, cursor)
+		if err != nil {
+			return fmt.Errorf("walk through the list: %w", err)
+		}
+		for _, u := range page {
+			if u.ID <= last {
+				return fmt.Errorf("walk through the list: %s comes after %s", u.ID, last)
+			}
+			if seen == 0 {
+				p.sample.first = u.ID
+			}
+			if p.sample.deep != "" && p.sample.deepFirst == "" {
+				p.sample.deepFirst = u.ID
+			}
+			if seen%every == 0 {
+				p.sample.ids, p.sample.emails = append(p.sample.ids, u.ID), append(p.sample.emails, u.Email)
+			}
+			last = u.ID
+			seen++
+		}
+		if p.sample.deep == "" && seen >= p.users*9/10 {
+			p.sample.deep, p.sample.deepAfter = next, last
+		}
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	if seen != p.users {
+		return fmt.Errorf("the list has %d users, %d were imported", seen, p.users)
+	}
+	took := time.Since(start)
+	p.report.add(row{Engine: p.engine, Name: "walk through all users, 500 a page", Unit: "users/s", Connections: 1,
+		Figure: summary([]float64{float64(seen) / took.Seconds()}), Note: "every user once, in order"})
+	return nil
+}
+
+type listed struct {
+	ID    string `json:"_id"`
+	Email string `json:"email"`
+}
+
+// page asks for a page of 500 users with an ordinary client.
+func (p *place) page(ctx context.Context, cursor string) (users []listed, next string, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.server.address+"/api/v1/users?limit=500&cursor="+cursor, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	r.Host = p.host()
+	for _, h := range p.headers() {
+		r.Header.Set(h[0], h[1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, "", errors.New(answer.Status)
+	}
+	err = json.NewDecoder(answer.Body).Decode(&users)
+	return users, answer.Header.Get("X-Next-Cursor"), err
+}
+
+func (p *place) host() string { return p.tenants[0].slug + "." + baseHost }
+
+// headers are those of an application behind a proxy that ends TLS.
+func (p *place) headers() [][2]string {
+	return [][2]string{{"Authorization", "Bearer " + p.tenants[0].key}, {"X-Forwarded-For", "192.0.2.7"}, {"X-Forwarded-Proto", "https"}}
+}
+
+// encode writes a request down as it is sent.
+func encode(method, target, host string, headers [][2]string, body []byte) request {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: cardea-bench\r\n", method, target, host)
+	for _, h := range headers {
+		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
+	}
+	if body != nil {
+		fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
+	}
+	b.WriteString("\r\n")
+	b.Write(body)
+	return request{raw: b.Bytes()}
+}
+
+func (p *place) get(target string, check func(body []byte) error) request {
+	r := encode("GET", target, p.host(), p.headers(), nil)
+	r.check = check
+	return r
+}
+
+func ofControl(target string, check func(body []byte) error) request {
+	r := encode("GET", target, "localhost", nil, nil)
+	r.check = check
+	return r
+}
+
+// has checks that an answer holds a text so many times; 0 is at least once.
+func has(text string, times int) func(body []byte) error {
+	return func(body []byte) error {
+		n := bytes.Count(body, []byte(text))
+		if n == 0 || times > 0 && n != times {
+			return fmt.Errorf("the answer holds %s %d times", text, n)
+		}
+		return nil
+	}
+}
+
+// starts checks that a list of 20 starts with a user.
+func starts(id string) func(body []byte) error {
+	full := has(`"_id":`, 20)
+	return func(body []byte) error {
+		if !bytes.HasPrefix(body, []byte(`[{"_id":"`+id+`"`)) {
+			return fmt.Errorf("the list does not start with %s", id)
+		}
+		return full(body)
+	}
+}
+
+// A measuredRow is asked of the control, then of the product.
+type measuredRow struct {
+	name        string
+	connections int // of one client, or all of them if 0
+	product     script
+	control     script // nil: there is none
+	goal        goal
+	note        string
+	isFirst     bool // the rate is what deep pages are held against
+}
+
+// rows measures what is asked of the full database.
+func (p *place) rows(ctx context.Context) error {
+	for _, group := range []func() []measuredRow{p.lists, p.lookups, p.searches, p.pageNumbers, p.creations} {
+		for _, m := range group() {
+			if !p.options.rows.MatchString(m.name) {
+				continue
+			}
+			if err := p.measure(ctx, m); err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *place) measure(ctx context.Context, m measuredRow) error {
+	clients := m.connections
+	if clients == 0 {
+		clients = p.connections
+	}
+	var control *figure
+	if m.control != nil {
+		f, err := p.control.load(ctx, p.plan(), clients, m.control)
+		if err != nil {
+			return fmt.Errorf("control: %w", err)
+		}
+		control = &f
+	}
+	if err := p.server.resetPeak(); err != nil {
+		return err
+	}
+	f, err := p.loadServer(ctx, m, clients)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, p.server.logTail())
+	}
+	now, peak, err := p.server.memory()
+	if err != nil {
+		return err
+	}
+	if m.isFirst {
+		p.first = f.Median
+	}
+	m.goal.first, m.goal.ofFirst = p.first, m.goal.ofFirst && p.first > 0
+	p.report.add(row{Engine: p.engine, Name: m.name, Unit: "req/s", Connections: clients, Figure: f, MemoryMB: now, PeakMB: peak, Note: m.note}.
+		compare(control).judge(m.goal))
+	return p.server.clearLog()
+}
+
+// loadServer measures the product and, if asked to, saves a profile of it.
+func (p *place) loadServer(ctx context.Context, m measuredRow, clients int) (figure, error) {
+	if p.profile == "" {
+		return p.server.load(ctx, p.plan(), clients, m.product)
+	}
+	saved := make(chan error, 1)
+	go func() { saved <- p.saveProfile(ctx, m.name, p.warm+3*p.window) }()
+	f, err := p.server.load(ctx, p.plan(), clients, m.product)
+	return f, errors.Join(err, <-saved)
+}
+
+func (p *place) lists() []measuredRow {
+	first := pick([]request{p.get("/api/v1/users?limit=20", starts(p.sample.first))})
+	deep := pick([]request{p.get("/api/v1/users?limit=20&cursor="+p.sample.deep, starts(p.sample.deepFirst))})
+	controlFirst := pick([]request{ofControl("/page?after=", starts(p.sample.first))})
+	controlDeep := pick([]request{ofControl("/page?after="+p.sample.deepAfter, starts(p.sample.deepFirst))})
+	return []measuredRow{
+		{name: "list 20, first page", product: first, control: controlFirst, goal: goal{rate: 6000, p99: 10}, isFirst: true},
+		{name: "list 20, by cursor, nine tenths down", product: deep, control: controlDeep, goal: goal{ofFirst: true, p99: 10},
+			note: fmt.Sprintf("after %s users", number(float64(p.users*9/10)))},
+	}
+}
+
+func (p *place) lookups() []measuredRow {
+	byEmail, byID := make([]request, len(p.sample.ids)), make([]request, len(p.sample.ids))
+	controlEmail, controlID := make([]request, len(p.sample.ids)), make([]request, len(p.sample.ids))
+	for i, id := range p.sample.ids {
+		email := p.sample.emails[i]
+		isEmail, isID := has(`"email":"`+email+`"`, 1), has(`"_id":"`+id+`"`, 1)
+		byEmail[i], byID[i] = p.get("/api/v1/users/"+email+"/email", isEmail), p.get("/api/v1/users/"+id, isID)
+		controlEmail[i], controlID[i] = ofControl("/email/"+email, isEmail), ofControl("/id/"+id, isID)
+	}
+	return []measuredRow{
+		{name: "get by e-mail", product: pick(byEmail), control: pick(controlEmail), goal: goal{rate: 10_000, p99: 6}},
+		{name: "get by id", product: pick(byID), control: pick(controlID), goal: goal{rate: 10_000, p99: 6}},
+	}
+}
+
+// searchers is how many different searches take turns.
+const searchers = 500
+
+// searches are asked by one client. Beside them stands what a look at every user
+// takes.
+func (p *place) searches() []measuredRow {
+	scan := pick([]request{ofControl("/scan?part=nobody-has-this", nil)})
+	search := func(of func(u person) (word, want string)) script {
+		requests := make([]request, searchers)
+		for i := range requests {
+			word, want := of(personOf(p.seed, i*(p.users/searchers)))
+			requests[i] = p.get("/api/v1/users?limit=20&search="+url.QueryEscape(word), has(want, 0))
+		}
+		return pick(requests)
+	}
+	scanned := "the control looks at every user"
+	return []measuredRow{
+		{name: "search by beginning of the last name, 1 in 25 match", connections: 1, goal: goal{p99: 10}, control: scan, note: scanned,
+			product: search(func(u person) (string, string) { return stemOf(u.last), `"last_name":"` + stemOf(u.last) })},
+		{name: "search by beginning of the last name, 1 in 500 match", connections: 1, goal: goal{p99: 10}, control: scan, note: scanned,
+			product: search(func(u person) (string, string) { return u.last[:len(u.last)-1], `"last_name":"` + u.last + `"` })},
+		{name: "search by first name and beginning of the last name", connections: 1, goal: goal{p99: 10}, control: scan, note: scanned,
+			product: search(func(u person) (string, string) {
+				return u.first + " " + u.last[:len(u.last)-1], `"last_name":"` + u.last + `"`
+			})},
+		{name: "search by part of the e-mail address, 1 in 100,000 match", connections: 1, goal: goal{p99: 10}, control: scan, note: scanned,
+			product: search(func(u person) (string, string) {
+				name, _, _ := strings.Cut(u.email, "@")
+				return name[len(name)-5:] + "@", `"email":"` + u.email + `"`
+			})},
+	}
+}
+
+func stemOf(last string) string {
+	for _, s := range stems {
+		if strings.HasPrefix(last, s) {
+			return s
+		}
+	}
+	return last
+}
+
+// pageNumbers is KOBIL's form of the list, which tells how many users there are.
+func (p *place) pageNumbers() []measuredRow {
+	list := func(query string, check func(body []byte) error) script {
+		return pick([]request{p.get("/digitanium/v4/users?limit=20&"+query, check)})
+	}
+	// Many people take turns, so that a total the product remembers helps only as
+	// much as it would in practice.
+	filter := func(of func(u person) string, times int) script {
+		requests := make([]request, searchers)
+		for i := range requests {
+			u := personOf(p.seed, i*(p.users/searchers))
+			requests[i] = p.get("/digitanium/v4/users?limit=20&"+of(u), has(`"username":`, times))
+		}
+		return pick(requests)
+	}
+	full, many := has(`"username":`, 20), 20
+	if p.users < 50_000 {
+		many = 0 // too few of a name to fill a page
+	}
+	page := pick([]request{ofControl("/page?after=", nil)})
+	return []measuredRow{
+		{name: "KOBIL list, page 1", connections: 1, product: list("pageNumber=1", full), control: page, goal: goal{p99: 10}},
+		{name: "KOBIL list, page 1, by e-mail", connections: 1, control: page, goal: goal{p99: 10},
+			product: filter(func(u person) string { return "email=" + u.email }, 1)},
+		{name: "KOBIL list, page 1, last name, 1 in 500 match", connections: 1, control: page, goal: goal{p99: 10},
+			product: filter(func(u person) string { return "lastName=" + u.last }, many)},
+		{name: "KOBIL list, page 1, first name, 1 in 64 match", connections: 1, control: page, goal: goal{p99: 10},
+			product: filter(func(u person) string { return "firstName=" + url.QueryEscape(u.first) }, many)},
+		{name: "KOBIL list, page number nine tenths down", connections: 1, product: list(fmt.Sprintf("pageNumber=%d", p.users*9/10/20), full), control: page, note: "counts and skips"},
+	}
+}
+
+// creations come last: they change the list.
+func (p *place) creations() []measuredRow {
+	g := goal{rate: 4000, p99: 15}
+	if p.engine == "sqlite" {
+		g = goal{share: 0.7} // one writer at a time
+	}
+	return []measuredRow{{name: "create a user", goal: g,
+		product: p.create("/api/v1/users", p.host(), p.headers()),
+		control: p.create("/users", "localhost", nil)}}
+}
+
+// create asks for users nobody has been before.
+func (p *place) create(target, host string, headers [][2]string) script {
+	var last atomic.Int64
+	last.Store(20_000_000)
+	return func(int) func() request {
+		return func() request {
+			u := personOf(p.seed, int(last.Add(1)))
+			body := fmt.Appendf(nil, `{"email":%q,"first_name":%q,"last_name":%q,"raw_attributes":{"plan":%q,"locale":"en-GB"}}`, u.email, u.first, u.last, u.plan)
+			r := encode("POST", target, host, headers, body)
+			r.check = has(`"email":"`+u.email+`"`, 1)
+			return r
+		}
+	}
+}
+
+// judgeMemory finds the row after which the server held most.
+func (p *place) judgeMemory() error {
+	worst := row{}
+	for _, r := range p.report.Rows {
+		if r.Engine == p.engine && r.MemoryMB > worst.MemoryMB {
+			worst = r
+		}
+	}
+	p.report.add(row{Engine: p.engine, Name: "memory after any row, at most", Unit: "MB", Figure: summary([]float64{worst.MemoryMB}), Note: "after: " + worst.Name}.
+		judge(goal{most: 120}))
+	return nil
+}
