@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	windowRecords = 400_000 // 16 MB of spans to sort
+	windowRecords = 300_000 // 12 MB to sort
 	chunkRecords  = 1000    // users in a transaction: other writers wait some 50 ms for it
 	chunkBytes    = 4 << 20 // of the file, where records are large
 	maxRetries    = 5
@@ -132,6 +132,7 @@ type run struct {
 	options Options
 	reader  *reader
 	roles   map[string]string // id by slug and by id
+	window  []found           // room for one
 	now     Import            // as of the last transaction
 	seen    *seen             // of a dry run
 	first   lap               // at the start of this run
@@ -160,14 +161,14 @@ func (s *Service) run(ctx context.Context, by access.Actor, r *reader, m Import)
 		r.seek(w.now.window)
 	}
 	for {
-		spans, next, err := w.scan(ctx)
+		window, next, err := w.scan(ctx)
 		if err != nil {
 			return w.now.Progress, err
 		}
-		if len(spans) == 0 {
+		if len(window) == 0 {
 			break
 		}
-		if err := w.drain(ctx, spans, next); err != nil {
+		if err := w.drain(ctx, window, next); err != nil {
 			return w.now.Progress, err
 		}
 	}
@@ -186,14 +187,19 @@ func rolesByName(ctx context.Context, db database.Reader, tenant string) (map[st
 	return roles, err
 }
 
+// A found record is one that scan has found: where it is, and its key.
+type found struct {
+	key key
+	span
+}
+
 // scan finds the records of the next window, in the order in which to import them,
 // and where the window after it starts.
-func (w *run) scan(ctx context.Context) (spans []span, next position, err error) {
-	type keyed struct {
-		key key
-		span
+func (w *run) scan(ctx context.Context) (window []found, next position, err error) {
+	if w.window == nil { // once: growing it would take twice the memory
+		w.window = make([]found, 0, min(windowRecords, w.reader.length/64+1))
 	}
-	var window []keyed
+	window = w.window[:0]
 	for len(window) < windowRecords {
 		at, err := w.reader.next()
 		if err == io.EOF {
@@ -206,31 +212,28 @@ func (w *run) scan(ctx context.Context) (spans []span, next position, err error)
 		if len(window)%chunkRecords == 0 && ctx.Err() != nil {
 			return nil, next, ctx.Err()
 		}
-		found := keyed{span: at}
+		f := found{span: at}
 		if !w.options.DryRun {
-			found.key = w.reader.key()
+			f.key = w.reader.key()
 		}
-		window = append(window, found)
+		window = append(window, f)
 	}
-	slices.SortFunc(window, func(a, b keyed) int {
+	slices.SortFunc(window, func(a, b found) int {
 		return cmp.Or(cmp.Compare(a.key[0], b.key[0]), cmp.Compare(a.key[1], b.key[1]), cmp.Compare(a.record, b.record))
 	})
-	spans = make([]span, len(window))
-	for i, k := range window {
-		spans[i] = k.span
-	}
-	return spans, w.reader.at, nil
+	w.window = window
+	return window, w.reader.at, nil
 }
 
 // drain imports what is left of a window, judging one chunk while another is
 // written.
-func (w *run) drain(ctx context.Context, spans []span, next position) error {
+func (w *run) drain(ctx context.Context, window []found, next position) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	chunks := make(chan []row, 1)
 	go func() {
 		defer close(chunks)
-		for left := spans[min(int(w.now.done), len(spans)):]; len(left) > 0; {
+		for left := window[min(int(w.now.done), len(window)):]; len(left) > 0; {
 			n := chunkLength(left)
 			rows, err := w.judge(left[:n])
 			if err != nil {
@@ -247,7 +250,7 @@ func (w *run) drain(ctx context.Context, spans []span, next position) error {
 	}()
 	start := w.now
 	place := func(records int64) int64 { // in the file; about, since the window is sorted
-		return start.window.offset + (next.offset-start.window.offset)*(records-int64(start.window.record))/int64(len(spans))
+		return start.window.offset + (next.offset-start.window.offset)*(records-int64(start.window.record))/int64(len(window))
 	}
 	w.lap = lap{w.DB.Now(), w.now.Records, place(w.now.Records)}
 	if w.first.at.IsZero() {
@@ -259,7 +262,7 @@ func (w *run) drain(ctx context.Context, spans []span, next position) error {
 		}
 		to := w.now
 		to.done += int64(len(rows))
-		if int(to.done) == len(spans) {
+		if int(to.done) == len(window) {
 			to.window, to.done = next, 0
 		}
 		to.Records += int64(len(rows))
@@ -271,22 +274,22 @@ func (w *run) drain(ctx context.Context, spans []span, next position) error {
 	return context.Cause(ctx)
 }
 
-// chunkLength is how many of spans go into one transaction.
-func chunkLength(spans []span) int {
+// chunkLength is how many of the records go into one transaction.
+func chunkLength(records []found) int {
 	bytes := 0
-	for i, at := range spans {
+	for i, at := range records {
 		if bytes += int(max(at.size, 0)); i == chunkRecords || bytes > chunkBytes && i > 0 {
 			return i
 		}
 	}
-	return len(spans)
+	return len(records)
 }
 
 // judge reads records and brings them into the form in which they are stored.
-func (w *run) judge(spans []span) ([]row, error) {
-	rows := make([]row, len(spans))
-	for i, at := range spans {
-		record, err := w.reader.read(at)
+func (w *run) judge(records []found) ([]row, error) {
+	rows := make([]row, len(records))
+	for i, at := range records {
+		record, err := w.reader.read(at.span)
 		if _, ok := problem.From(err); err != nil && !ok {
 			return nil, err
 		}
@@ -294,7 +297,7 @@ func (w *run) judge(spans []span) ([]row, error) {
 		if err != nil {
 			rows[i].refused = err
 		}
-		rows[i].place = at
+		rows[i].place = at.span
 	}
 	return rows, nil
 }
