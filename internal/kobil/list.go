@@ -3,6 +3,7 @@ package kobil
 import (
 	"context"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 
@@ -62,28 +63,32 @@ func (s *Service) getUsers(ctx context.Context, by access.Actor, in getUsersRequ
 	if err != nil {
 		return out, err
 	}
-	filter := in.filter()
-	if at.TotalRecords, err = s.Users.Count(ctx, s.DB, by, filter); err != nil {
+	filter, size := in.filter(), int64(at.PageSize)
+	users, total, err := s.Users.ListNumbered(ctx, s.DB, by, user.Query{
+		Filter: filter, Sort: user.ByUsername, Limit: at.PageSize, Offset: skipped(at.CurrentPage, size),
+	})
+	if err != nil {
 		return out, err
 	}
-	if at.TotalRecords == 0 && filter != (user.Filter{}) {
+	if total == 0 && filter != (user.Filter{}) {
 		return out, user.ErrNotFound
 	}
-	size := int64(at.PageSize)
-	at.TotalPages = (at.TotalRecords + size - 1) / size
-	list := []listedUser{}
-	if at.CurrentPage <= at.TotalPages {
-		list, err = s.list(ctx, by, user.Query{Filter: filter, Sort: user.ByUsername, Limit: at.PageSize, Offset: int((at.CurrentPage - 1) * size)})
-	}
+	at.TotalRecords, at.TotalPages = total, (total+size-1)/size
+	list, err := s.list(ctx, by, users)
 	return usersFetched(userList{list, at}), err
 }
 
-func (s *Service) list(ctx context.Context, by access.Actor, q user.Query) ([]listedUser, error) {
-	t, err := s.Tenants.ByID(ctx, by.Tenant)
-	if err != nil {
-		return nil, err
+// skipped is how many users lie before a page; as many as can be for a page that
+// is further away than any number.
+func skipped(page, size int64) int {
+	if page-1 > math.MaxInt32/size {
+		return math.MaxInt32
 	}
-	users, _, err := s.Users.List(ctx, s.DB, by, q)
+	return int((page - 1) * size)
+}
+
+func (s *Service) list(ctx context.Context, by access.Actor, users []user.User) ([]listedUser, error) {
+	t, err := s.Tenants.ByID(ctx, by.Tenant)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // KeySize is the length of a Box's key in bytes.
@@ -23,8 +24,9 @@ var ErrSealed = errors.New("sealed value does not open with this key")
 // A Box seals values under one key with AES-256-GCM and a random nonce. It is
 // safe for concurrent use.
 type Box struct {
-	aead cipher.AEAD
-	key  []byte
+	aead    cipher.AEAD
+	key     []byte
+	derived sync.Map // purpose -> key
 }
 
 // NewBox returns a Box for a key of KeySize bytes.
@@ -40,7 +42,7 @@ func NewBox(key []byte) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Box{aead, key}, nil
+	return &Box{aead: aead, key: key}, nil
 }
 
 // Seal returns plain encrypted for place. Name the place so that no two values
@@ -59,12 +61,17 @@ func (b *Box) Open(place string, sealed []byte) ([]byte, error) {
 }
 
 // Derive returns a key for one purpose, by HKDF-SHA-256 (RFC 5869). Different
-// purposes give unrelated keys.
+// purposes give unrelated keys. The caller must not write to it. Purposes are
+// constants of the program: each is derived once and kept.
 func (b *Box) Derive(purpose string) []byte {
+	if key, ok := b.derived.Load(purpose); ok {
+		return key.([]byte)
+	}
 	key, err := hkdf.Key(sha256.New, b.key, nil, "cardea/"+purpose, KeySize)
 	if err != nil {
 		panic(err) // only for impossible lengths
 	}
+	b.derived.Store(purpose, key)
 	return key
 }
 

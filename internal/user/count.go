@@ -27,25 +27,39 @@ const settleAfter = database.MaxWrite + 15*time.Second
 // settled anew.
 const maxTail = 2000
 
-// Count returns how many users match the filter. Without a filter it costs the
-// same for any number of users. With one it takes time for each match; a count
-// that took long may be up to ten seconds old. The actor needs users:read.
+// Count returns how many users match the filter. Without a filter it costs little,
+// except in the minute after many were added; with one it takes time for each
+// match. A count of thousands that took long may be up to ten seconds old. The actor needs
+// users:read.
 func (s *Service) Count(ctx context.Context, db database.Reader, by access.Actor, f Filter) (int64, error) {
 	if err := by.Require(access.UsersRead); err != nil {
 		return 0, err
 	}
-	if f == (Filter{}) {
-		return s.countAll(ctx, by.Tenant)
-	}
-	return s.totals.get(s.DB.Now(), by.Tenant, f, func() (int64, error) {
-		sel := newSelection(by.Tenant, f)
-		hits := sel.hits(s.DB.Engine())
-		var n int64
-		if err := db.QueryRow(ctx, "SELECT count(*) FROM "+hits+sel.clause(), sel.args...).Scan(&n); err != nil {
-			return 0, fmt.Errorf("count users: %w", err)
-		}
+	now := s.DB.Now()
+	if n, ok := s.totals.find(now, by.Tenant, f); ok {
 		return n, nil
-	})
+	}
+	began := database.Monotonic()
+	n, err := s.count(ctx, db, by.Tenant, f)
+	if err == nil {
+		s.totals.keep(now, by.Tenant, f, n, database.Monotonic()-began)
+	}
+	return n, err
+}
+
+func (s *Service) count(ctx context.Context, db database.Reader, tenant string, f Filter) (n int64, err error) {
+	if f == (Filter{}) {
+		return s.countAll(ctx, tenant)
+	}
+	sel, err := s.selection(ctx, db, tenant, f)
+	if err != nil {
+		return 0, err
+	}
+	hits := sel.hits(s.DB.Engine())
+	if err := db.QueryRow(ctx, "SELECT count(*) FROM "+hits+sel.clause(), sel.args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count users: %w", err)
+	}
+	return n, nil
 }
 
 func (s *Service) countAll(ctx context.Context, tenant string) (int64, error) {
@@ -133,29 +147,29 @@ type keptTotal struct {
 }
 
 const (
-	longCount = 5 * time.Millisecond
-	totalAge  = 10 * time.Second
-	maxTotals = 1000
+	longCount  = 5 * time.Millisecond
+	largeCount = 2000
+	totalAge   = 10 * time.Second
+	maxTotals  = 1000
 )
 
-func (t *totals) get(now time.Time, tenant string, f Filter, count func() (int64, error)) (int64, error) {
-	key := total{tenant, f.String()}
+func (t *totals) find(now time.Time, tenant string, f Filter) (n int64, ok bool) {
 	t.mu.Lock()
-	kept, ok := t.kept[key]
-	t.mu.Unlock()
-	if ok && now.Before(kept.until) {
-		return kept.n, nil
-	}
-	began := database.Monotonic()
-	n, err := count()
-	if took := database.Monotonic() - began; err != nil || took < longCount {
-		return n, err
+	defer t.mu.Unlock()
+	kept, ok := t.kept[total{tenant, f.String()}]
+	return kept.n, ok && now.Before(kept.until)
+}
+
+// keep remembers n if it is large and finding it took long: a small total is
+// always exact, however busy the machine.
+func (t *totals) keep(now time.Time, tenant string, f Filter, n int64, took time.Duration) {
+	if took < longCount || n < largeCount {
+		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.kept == nil || len(t.kept) >= maxTotals {
 		t.kept = map[total]keptTotal{}
 	}
-	t.kept[key] = keptTotal{n, now.Add(totalAge)}
-	return n, nil
+	t.kept[total{tenant, f.String()}] = keptTotal{n, now.Add(totalAge)}
 }

@@ -5,11 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cardea-id/cardea/internal/user"
 )
 
-// The full form encodes itself; this is what the struct's tags say it must be.
-func TestFullFormFollowsItsTags(t *testing.T) {
+// The forms encode themselves; this is what the structs' tags say it must be.
+func TestFormsFollowTheirTags(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
 	for _, u := range []user.User{
@@ -20,21 +22,23 @@ func TestFullFormFollowsItsTags(t *testing.T) {
 		for _, organization := range []string{"", tenantB} {
 			full := user.FullForm(tenantB, u)
 			full.OrganizationID = organization
-			got := full.AppendJSON(nil)
 			type plain user.Full // without the method
-			var want, have any
-			text, err := json.Marshal(plain(full))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(got) == 0 || json.Unmarshal(text, &want) != nil || json.Unmarshal(got, &have) != nil {
-				t.Fatalf("not JSON: %s", got)
-			}
-			again, _ := json.Marshal(have)
-			wanted, _ := json.Marshal(want)
-			if string(again) != string(wanted) {
-				t.Errorf("AppendJSON = %s\nwant      %s", got, text)
-			}
+			sameJSON(t, full.AppendJSON(nil), plain(full))
 		}
+		type plain user.Short
+		short := user.ShortForm(tenantB, u)
+		sameJSON(t, short.AppendJSON(nil), plain(short))
+	}
+}
+
+func sameJSON(t *testing.T, got []byte, v any) {
+	t.Helper()
+	var want, have any
+	text, err := json.Marshal(v)
+	if err != nil || json.Unmarshal(text, &want) != nil || json.Unmarshal(got, &have) != nil {
+		t.Fatalf("not JSON: %s, %v", got, err)
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("AppendJSON differs from the tags:\n%s", diff)
 	}
 }

@@ -89,7 +89,7 @@ func FullForm(tenant string, u User) Full {
 
 // AppendJSON implements web.Appender: a page of users is sent too often to go
 // through reflection. A test holds it against the struct's tags.
-func (f *Full) AppendJSON(b []byte) []byte {
+func (f Full) AppendJSON(b []byte) []byte {
 	text := func(name, value string) { b = web.AppendString(append(b, name...), value) }
 	raw := func(name string, value json.RawMessage) {
 		if b = append(b, name...); value == nil {
@@ -121,6 +121,22 @@ func (f *Full) AppendJSON(b []byte) []byte {
 	if f.Username != "" {
 		text(`,"username":`, f.Username)
 	}
+	return append(b, '}')
+}
+
+// AppendJSON implements web.Appender.
+func (f Short) AppendJSON(b []byte) []byte {
+	text := func(name, value string) { b = web.AppendString(append(b, name...), value) }
+	text(`{"id":`, f.ID)
+	text(`,"account_id":`, f.AccountID)
+	text(`,"connection_type":`, f.ConnectionType)
+	text(`,"email":`, f.Email)
+	text(`,"first_name":`, f.FirstName)
+	text(`,"last_name":`, f.LastName)
+	b = f.CreatedAt.append(append(b, `,"created_at":`...))
+	b = f.ModifiedAt.append(append(b, `,"modified_at":`...))
+	b = strconv.AppendBool(append(b, `,"is_active":`...), f.IsActive)
+	b = f.LastLoginAt.append(append(b, `,"LastLoginAt":`...))
 	return append(b, '}')
 }
 
@@ -321,12 +337,12 @@ type oneUser struct {
 	Short *Short
 }
 
-// MarshalJSON implements json.Marshaler.
-func (o oneUser) MarshalJSON() ([]byte, error) {
+// AppendJSON implements web.Appender.
+func (o oneUser) AppendJSON(b []byte) []byte {
 	if o.Short != nil {
-		return json.Marshal(o.Short)
+		return o.Short.AppendJSON(b)
 	}
-	return json.Marshal(o.Full)
+	return o.Full.AppendJSON(b)
 }
 
 // Schema tells the API description both forms.

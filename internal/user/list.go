@@ -69,22 +69,21 @@ func (s *Service) List(ctx context.Context, db database.Reader, by access.Actor,
 	if err := by.Require(access.UsersRead); err != nil {
 		return nil, "", err
 	}
-	if q.Sort == "" {
-		q.Sort = ByCreation
+	order, err := q.order()
+	if err != nil {
+		return nil, "", err
 	}
-	desc := strings.HasPrefix(q.Sort, "-")
-	field := strings.TrimPrefix(q.Sort, "-")
-	if field != ByCreation && field != ByUsername {
-		return nil, "", ErrSort
+	sel, err := s.selection(ctx, db, by.Tenant, q.Filter)
+	if err != nil {
+		return nil, "", err
 	}
-	sel := newSelection(by.Tenant, q.Filter)
 	if q.Cursor != "" {
-		if err := s.seek(ctx, sel, q, field, desc); err != nil {
+		if err := s.seek(ctx, sel, q); err != nil {
 			return nil, "", err
 		}
 	}
 	// One more than asked for tells whether there is a next page.
-	users, err = sel.page(ctx, s.DB.Engine(), db, field, desc, q.Limit+1, q.Offset)
+	users, err = sel.page(ctx, s.DB.Engine(), db, order, q.Limit+1, q.Offset)
 	if err != nil || len(users) <= q.Limit {
 		return users, "", err
 	}
@@ -113,13 +112,13 @@ func (s *Service) cursorMAC(ctx context.Context, tenant string, q Query) (func(p
 	if err != nil {
 		return nil, err
 	}
-	list := q.Filter.String() + q.Sort
+	list := q.Filter.String() + strings.TrimSuffix(q.Sort, ByCreation) // which is the default
 	key := box.Derive("user list cursor")
 	return func(place string) []byte { return secret.MAC(key, list+place) }, nil
 }
 
 // seek makes the selection start after the place of q's cursor.
-func (s *Service) seek(ctx context.Context, sel *selection, q Query, field string, desc bool) error {
+func (s *Service) seek(ctx context.Context, sel *selection, q Query) error {
 	const macLength = 16
 	raw, err := base64.RawURLEncoding.DecodeString(q.Cursor)
 	if err != nil || len(raw) <= macLength {
@@ -134,20 +133,31 @@ func (s *Service) seek(ctx context.Context, sel *selection, q Query, field strin
 		return ErrCursor
 	}
 	than := ">"
-	if desc {
+	if strings.HasPrefix(q.Sort, "-") {
 		than = "<"
 	}
-	sel.where(column(field)+" "+than+" ?", place)
+	sel.where(q.column()+" "+than+" ?", place)
 	sel.after = sel.conds[len(sel.conds)-1]
 	return nil
 }
 
-// column is what a list is sorted by. Both are unique in the tenant.
-func column(field string) string {
-	if field == ByUsername {
+// column is what the list is sorted by. Either is unique in the tenant.
+func (q Query) column() string {
+	if strings.HasSuffix(q.Sort, ByUsername) {
 		return "u.login_key"
 	}
 	return "u.id"
+}
+
+// order is the list's ORDER BY, or ErrSort.
+func (q Query) order() (string, error) {
+	switch q.Sort {
+	case "", ByCreation, ByUsername:
+		return q.column(), nil
+	case ByCreationDesc, ByUsernameDesc:
+		return q.column() + " DESC", nil
+	}
+	return "", ErrSort
 }
 
 // A selection is the WHERE of a list in the making. Conditions are constants of
@@ -159,6 +169,19 @@ type selection struct {
 	needles []string // parts of words the search index can look for
 	exact   []string // the conditions that the needles stand for, applied to users u
 	after   string   // the condition of the cursor
+
+	unmarked bool // the needles are looked for in all tenants' entries, see ownsMost
+}
+
+// selection returns the selection of a filter.
+func (s *Service) selection(ctx context.Context, db database.Reader, tenant string, f Filter) (*selection, error) {
+	sel := newSelection(tenant, f)
+	if len(sel.needles) == 0 {
+		return sel, nil
+	}
+	var err error
+	sel.unmarked, err = s.ownsMost(ctx, db, tenant)
+	return sel, err
 }
 
 func newSelection(tenant string, f Filter) *selection {
@@ -255,27 +278,71 @@ func (sel *selection) seekClause() string {
 	return "u.tenant_id = $1 AND " + sel.after
 }
 
-func (sel *selection) page(ctx context.Context, engine string, db database.Reader, field string, desc bool, limit, offset int) ([]User, error) {
-	order := column(field)
-	if desc {
-		order += " DESC"
-	}
-	from := len(sel.args)
-	end := sel.number(" ORDER BY "+order+" LIMIT ? OFFSET ?", int64(limit), int64(offset))
+func (sel *selection) page(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) ([]User, error) {
 	if len(sel.needles) == 0 {
-		return sel.read(ctx, db, "users u WHERE "+sel.clause()+end)
+		return sel.read(ctx, db, "users u WHERE "+sel.clause()+sel.limits(order, limit, offset))
 	}
+	args := len(sel.args)
 	first := "(SELECT * FROM users u WHERE " + sel.seekClause() + " ORDER BY " + order + " LIMIT " + strconv.Itoa(window) + ") AS u WHERE "
-	users, err := sel.read(ctx, db, first+sel.clause()+end)
+	users, err := sel.read(ctx, db, first+sel.clause()+sel.limits(order, limit, offset))
 	if err != nil || len(users) == limit {
 		return users, err
 	}
-	sel.args = sel.args[:from]
-	hits := sel.hits(engine)
-	return sel.read(ctx, db, hits+sel.clause()+sel.number(" ORDER BY "+order+" LIMIT ? OFFSET ?", int64(limit), int64(offset)))
+	sel.args = sel.args[:args]
+	return sel.read(ctx, db, sel.hits(engine)+sel.clause()+sel.limits(order, limit, offset))
+}
+
+// limits ends a list. The cast is for SQLite, which prepares a statement anew on
+// every run if a bare parameter is its limit.
+func (sel *selection) limits(order string, limit, offset int) string {
+	end := sel.number(" ORDER BY "+order+" LIMIT CAST(? AS BIGINT)", int64(limit))
+	if offset > 0 {
+		end += sel.number(" OFFSET CAST(? AS BIGINT)", int64(offset))
+	}
+	return end
+}
+
+// ListNumbered returns the page of users that starts after q.Offset of them, and
+// how many there are on all pages, see Count. It costs what it skips. The actor
+// needs users:read.
+func (s *Service) ListNumbered(ctx context.Context, db database.Reader, by access.Actor, q Query) (users []User, total int64, err error) {
+	sel, err := s.selection(ctx, db, by.Tenant, q.Filter)
+	if err != nil {
+		return nil, 0, err
+	}
+	if _, known := s.totals.find(s.DB.Now(), by.Tenant, q.Filter); known || len(sel.needles) == 0 {
+		if total, err = s.Count(ctx, db, by, q.Filter); err != nil || int64(q.Offset) >= total {
+			return nil, total, err
+		}
+		users, _, err = s.List(ctx, db, by, q)
+		return users, total, err
+	}
+	if err := by.Require(access.UsersRead); err != nil {
+		return nil, 0, err
+	}
+	order, err := q.order()
+	if err != nil {
+		return nil, 0, err
+	}
+	began := database.Monotonic()
+	users, total, err = sel.counted(ctx, s.DB.Engine(), db, order, q.Limit, q.Offset)
+	if err == nil && len(users) == 0 && q.Offset > 0 { // past the end, where no row tells the total
+		total, err = s.Count(ctx, db, by, q.Filter)
+	}
+	s.totals.keep(s.DB.Now(), by.Tenant, q.Filter, total, database.Monotonic()-began)
+	return users, total, err
+}
+
+// counted is a page of what the index found, and the number of all of it, in one
+// search.
+func (sel *selection) counted(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) (users []User, total int64, err error) {
+	stmt := "SELECT " + columnsOfU + ", count(*) OVER () FROM " + sel.hits(engine) + sel.clause() + sel.limits(order, limit, offset)
+	rows, err := db.Query(ctx, stmt, sel.args...)
+	users, err = database.Collect(rows, err, "list users", func(row database.Scanner) (User, error) { return scanUser(row, &total) })
+	return users, total, err
 }
 
 func (sel *selection) read(ctx context.Context, db database.Reader, from string) ([]User, error) {
 	rows, err := db.Query(ctx, "SELECT "+columnsOfU+" FROM "+from, sel.args...)
-	return database.Collect(rows, err, "list users", scanUser)
+	return database.Collect(rows, err, "list users", scanOne)
 }

@@ -61,7 +61,10 @@ func (sel *selection) indexed(engine string) string {
 		}
 		return "SELECT s.user_id AS id FROM user_search s WHERE s.tenant_id = $1 AND " + strings.Join(conds, " AND ")
 	}
-	match := []string{`"` + tenantMark(sel.tenant) + `"`}
+	var match []string
+	if !sel.unmarked {
+		match = append(match, `"`+tenantMark(sel.tenant)+`"`)
+	}
 	for _, needle := range sel.needles {
 		runes := []rune(needle)
 		for i := range len(runes) - 2 {
@@ -70,6 +73,33 @@ func (sel *selection) indexed(engine string) string {
 	}
 	return sel.number(`SELECT s.user_id AS id FROM user_search_words JOIN user_search s ON s.entry = user_search_words.rowid
 		WHERE user_search_words MATCH ? AND s.tenant_id = $1`, strings.Join(match, " AND "))
+}
+
+// ownsMost reports whether most entries of the index are the tenant's, on SQLite.
+// The mark of such a tenant is in so many entries that reading where costs more
+// than looking at the few foreign entries that match.
+func (s *Service) ownsMost(ctx context.Context, db database.Reader, tenant string) (bool, error) {
+	if s.DB.Engine() != database.SQLite {
+		return false, nil
+	}
+	now := s.DB.Now()
+	if kept, ok := s.owners.Load(tenant); ok && now.Before(kept.(owner).until) {
+		return kept.(owner).ofMost, nil
+	}
+	var entries, users int64
+	err := db.QueryRow(ctx, `
+		SELECT COALESCE((SELECT max(entry) FROM user_search), 0), COALESCE((SELECT users FROM user_counts WHERE tenant_id = $1), 0)`, tenant).Scan(&entries, &users)
+	if err != nil {
+		return false, fmt.Errorf("weigh search index: %w", err)
+	}
+	most := 2*users > entries
+	s.owners.Store(tenant, owner{most, now.Add(time.Minute)})
+	return most, nil
+}
+
+type owner struct {
+	ofMost bool
+	until  time.Time
 }
 
 // tenantMark is three characters that stand for a tenant in SQLite's index. Two

@@ -18,13 +18,16 @@ const columns = `id, username, email, phone, first_name, last_name, email_verifi
 // columnsOfU are the columns of users u, for statements with more tables in them.
 var columnsOfU = "u." + strings.Join(strings.Fields(strings.ReplaceAll(columns, ",", " ")), ", u.")
 
-func scanUser(row database.Scanner) (User, error) {
+func scanOne(row database.Scanner) (User, error) { return scanUser(row) }
+
+// scanUser reads a user, and whatever the statement has behind the user's columns.
+func scanUser(row database.Scanner, more ...any) (User, error) {
 	var u User
 	var username, email, phone, groups, attributes, roles, actions *string
 	var created, modified int64
 	var login *int64
-	err := row.Scan(&u.ID, &username, &email, &phone, &u.FirstName, &u.LastName, &u.EmailVerified, &u.PhoneVerified, &u.IsActive,
-		&groups, &attributes, &roles, &actions, &u.ConnectionID, &created, &modified, &login)
+	err := row.Scan(append([]any{&u.ID, &username, &email, &phone, &u.FirstName, &u.LastName, &u.EmailVerified, &u.PhoneVerified, &u.IsActive,
+		&groups, &attributes, &roles, &actions, &u.ConnectionID, &created, &modified, &login}, more...)...)
 	if err != nil {
 		return User{}, err
 	}

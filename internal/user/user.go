@@ -17,6 +17,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -85,6 +86,7 @@ type Service struct {
 	Connection func(tenant string) string
 
 	totals totals
+	owners sync.Map // tenant -> owner
 }
 
 // Check puts u into its normal form, or says what is wrong with it.

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -115,6 +116,7 @@ func Write(w http.ResponseWriter, status int, v any) error {
 		more.Header(h)
 	}
 	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(len(body))} // or net/http sends it in chunks
 	w.WriteHeader(status)
 	w.Write(body)
 	return nil
