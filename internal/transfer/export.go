@@ -84,7 +84,9 @@ func (e *export) write(ctx context.Context, to io.Writer) (users int64, err erro
 	write := e.line
 	if e.options.Format == "csv" {
 		write = e.row
-		w.WriteString(strings.Join(e.columns(), ",") + "\r\n")
+		if _, err := w.WriteString(strings.Join(e.columns(), ",") + "\r\n"); err != nil {
+			return 0, fmt.Errorf("write the export: %w", err)
+		}
 	}
 	for query := (user.Query{Limit: exportPage}); ; {
 		page, next, err := e.Users.List(ctx, e.DB, e.by, query)
@@ -177,26 +179,25 @@ func (e *export) row(w *bufio.Writer, r Record) error {
 	if r.PasswordTemporary {
 		row[17] = "true"
 	}
-	for i := range e.columns() {
-		if i > 0 {
-			w.WriteByte(',')
-		}
-		writeCell(w, row[i])
+	var line []byte
+	for _, cell := range row[:len(e.columns())] {
+		line = append(appendCell(line, cell), ',')
 	}
-	_, err = w.WriteString("\r\n")
-	return err
+	if _, err := w.Write(append(line[:len(line)-1], "\r\n"...)); err != nil {
+		return fmt.Errorf("write user %s: %w", r.ID, err)
+	}
+	return nil
 }
 
-// writeCell writes a cell of RFC 4180 that no spreadsheet takes for a formula.
-func writeCell(w *bufio.Writer, text string) {
+// appendCell appends a cell of RFC 4180 that no spreadsheet takes for a formula.
+func appendCell(b []byte, text string) []byte {
 	text = neutral(text)
 	if !strings.ContainsAny(text, ",;|\"\r\n\t' ") {
-		w.WriteString(text)
-		return
+		return append(b, text...)
 	}
-	w.WriteByte('"')
-	w.WriteString(strings.ReplaceAll(text, `"`, `""`))
-	w.WriteByte('"')
+	b = append(b, '"')
+	b = append(b, strings.ReplaceAll(text, `"`, `""`)...)
+	return append(b, '"')
 }
 
 func flagText(b *bool) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -123,17 +124,21 @@ func newReader(file io.ReaderAt, length int64, o *Options) (*reader, error) {
 
 // enter goes to the first record and settles how to find the others.
 func (r *reader) enter() error {
-	c, err := r.peek()
+	start := r.at
+	c, err := r.token()
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return errFile.Saying("The file is empty.")
 	case err != nil:
 		return err
-	case r.format.json == nil || r.format.csv != nil && c != '[' && c != '{':
-		return r.readHeading()
-	case c == '[':
-		r.byte()
+	case c == '[' && r.format.json != nil:
 		r.find, r.closing = r.findElement, true
+		return nil
+	}
+	r.seek(start)
+	switch {
+	case r.format.json == nil || r.format.csv != nil && c != '{':
+		return r.readHeading()
 	case r.format.list == nil && r.isSpread():
 		r.find = r.findElement
 	case r.format.list == nil || r.format.lines && r.isLines():
@@ -157,20 +162,26 @@ func (r *reader) enterList() error {
 	return nil
 }
 
+// firstLine returns the first line that is not blank, as far as the buffer goes, and
+// whether it is all of it.
+func (r *reader) firstLine() (line []byte, whole bool) {
+	head, _ := r.in.Peek(r.in.Size()) // the error only says that there is no more
+	line, _, ended := bytes.Cut(bytes.TrimLeft(head, "\r\n\t "), []byte("\n"))
+	return line, ended || len(head) < r.in.Size()
+}
+
 // isSpread reports whether the first object is written over several lines.
 func (r *reader) isSpread() bool {
-	head, _ := r.in.Peek(64)
-	line, _, _ := bytes.Cut(head, []byte("\n"))
+	line, _ := r.firstLine()
 	return string(bytes.TrimSpace(line)) == "{"
 }
 
 // isLines reports whether the file is one object a line rather than one object
 // with a list in it: whether its first line is a whole object without that list.
 func (r *reader) isLines() bool {
-	head, _ := r.in.Peek(r.in.Size())
-	line, _, more := bytes.Cut(head, []byte("\n"))
+	line, whole := r.firstLine()
 	var object map[string]json.RawMessage
-	if !more && len(head) == r.in.Size() || json.Unmarshal(line, &object) != nil {
+	if !whole || json.Unmarshal(line, &object) != nil {
 		return false
 	}
 	for _, name := range r.format.list {
@@ -184,8 +195,7 @@ func (r *reader) isLines() bool {
 // readHeading reads the first row of CSV, whose separator is whichever of the
 // usual ones it has most.
 func (r *reader) readHeading() error {
-	head, _ := r.in.Peek(r.in.Size())
-	line, _, _ := bytes.Cut(head, []byte("\n"))
+	line, _ := r.firstLine()
 	r.comma = ','
 	for _, c := range []byte(";\t|") {
 		if bytes.Count(line, []byte{c}) > bytes.Count(line, []byte{r.comma}) {

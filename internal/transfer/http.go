@@ -59,17 +59,18 @@ func (s *Service) Mount(r *web.Router) {
 				{Name: "filename", Text: "A name for the file, for people"},
 			},
 			Headers: []web.Param{{Name: "Location", Text: "Where to ask for its progress"}},
-			Errors:  []*problem.Problem{errNoSpool, errTooManyImports, errUploadLarge, errUpload, errFile, ErrOptions, web.ErrQuery}}})
+			Errors:  []*problem.Problem{errNoSpool, errTooManyImports, errUploadLarge, errUpload, errFile, ErrOptions, web.ErrQuery},
+			Request: exampleFile, Example: exampleStarted()}})
 	r.Add(web.Route{Method: "GET", Paths: []string{base}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.getImports),
-		Doc: web.Doc{Tag: "Users", Summary: "List imports", Text: "Newest first, at most 100. A finished import is kept for 30 days."}})
+		Doc: web.Doc{Tag: "Users", Summary: "List imports", Text: "Newest first, at most 100. A finished import is kept for 30 days.", Example: []importAnswer{exampleListed()}}})
 	r.Add(web.Route{Method: "GET", Paths: []string{base + "/{importid}/progress"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.getImport),
-		Doc: web.Doc{Tag: "Users", Summary: "Get an import's progress", Text: "With the first of its refused records.", Errors: []*problem.Problem{ErrNotFound}}})
+		Doc: web.Doc{Tag: "Users", Summary: "Get an import's progress", Text: "With the first of its refused records.", Errors: []*problem.Problem{ErrNotFound}, Example: exampleDone()}})
 	r.Add(web.Route{Method: "GET", Paths: []string{base + "/{importid}/report"}, Needs: access.UsersWrite,
 		Endpoint: web.Endpoint{Handler: web.Handler(s.getReport), Status: http.StatusOK, Media: "application/x-ndjson"},
 		Doc: web.Doc{Tag: "Users", Summary: "Get an import's refused records", Text: "A line of JSON for each, in the order of the file.",
 			Errors: []*problem.Problem{ErrNotFound}}})
 	r.Add(web.Route{Method: "POST", Paths: []string{base + "/{importid}/cancel"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postCancel),
-		Doc: web.Doc{Tag: "Users", Summary: "Stop an import", Text: "Users it has brought in stay. One that is finished is answered as it is.", Errors: []*problem.Problem{ErrNotFound}}})
+		Doc: web.Doc{Tag: "Users", Summary: "Stop an import", Text: "Users it has brought in stay. One that is finished is answered as it is.", Errors: []*problem.Problem{ErrNotFound}, Example: exampleCancelled()}})
 	r.Add(web.Route{Method: "GET", Paths: []string{"/api/v1/users/export"}, Needs: access.UsersRead,
 		Endpoint: web.Endpoint{Handler: web.Handler(s.getExport), Status: http.StatusOK, Media: "application/x-ndjson, text/csv"},
 		Doc: web.Doc{Tag: "Users", Summary: "Export all users", Text: "In the order of their ids, the same bytes for the same users.",
@@ -100,7 +101,7 @@ type importAnswer struct {
 	Refusals         *[]Refusal `json:"refusals,omitempty"` // the first ones
 }
 
-func answer(m Import) importAnswer {
+func answer(m kept) importAnswer {
 	a := importAnswer{
 		ID: m.ID, State: m.State, Error: m.Error, Source: m.Source, Format: m.Format, DryRun: m.options.DryRun, Records: m.Records,
 		Created: m.Created, Updated: m.Updated, Refused: m.Refused, Rate: m.Rate, CreatedAt: Moment{m.CreatedAt},
@@ -120,6 +121,9 @@ func answer(m Import) importAnswer {
 
 func (s *Service) postImport(w http.ResponseWriter, r *http.Request) error {
 	by := web.ActorOf(r.Context())
+	if err := by.Require(access.UsersWrite); err != nil {
+		return err
+	}
 	if s.Spool == "" {
 		return errNoSpool
 	}
@@ -127,7 +131,8 @@ func (s *Service) postImport(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := o.check(by); err != nil {
+	// Which users are refused as there already says no more than making them would.
+	if err := o.check(by.With(append(by.Permissions(), access.UsersRead)...)); err != nil {
 		return err
 	}
 	// Before the file has come: it must not fill the disk.
@@ -174,8 +179,11 @@ func optionsOf(r *http.Request) (o Options, name string, err error) {
 		}
 	}
 	o.Firebase.SignerKey = r.Header.Get("X-Firebase-Signer-Key")
+	if name != "" {
+		name = printable(filepath.Base(name))
+	}
 	o.Map, err = ParseMap(r.URL.Query()["map"])
-	return o, printable(filepath.Base(name)), err
+	return o, name, err
 }
 
 func queryFlag(r *http.Request, key string) (bool, error) {
@@ -248,36 +256,36 @@ type readerFunc func(p []byte) (int, error)
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // enqueue makes an import of a spooled file and the job that works on it.
-func (s *Service) enqueue(ctx context.Context, by access.Actor, o Options, name string) (Import, error) {
+func (s *Service) enqueue(ctx context.Context, by access.Actor, o Options, name string) (kept, error) {
 	file, err := os.Open(o.File)
 	if err != nil {
-		return Import{}, fmt.Errorf("open the spooled file: %w", err)
+		return kept{}, fmt.Errorf("open the spooled file: %w", err)
 	}
 	defer file.Close()
 	r, err := newReaderOf(file, &o)
 	if err != nil {
-		return Import{}, err
+		return kept{}, err
 	}
 	mark, err := fingerprint(ctx, file, "api", o)
 	if err != nil {
-		return Import{}, err
+		return kept{}, err
 	}
-	m := Import{options: o, Source: name}
+	m := kept{options: o, Source: name}
 	m.ID, m.Size = secret.ID(s.DB.Now()), r.length
 	if m.secret, err = s.sealSigner(ctx, by.Tenant, m.ID, o.Firebase.SignerKey); err != nil {
-		return Import{}, err
+		return kept{}, err
 	}
 	m.options.Firebase.SignerKey = ""
 	kind, err := s.jobKind()
 	if err != nil {
-		return Import{}, err
+		return kept{}, err
 	}
 	// The file is in its place before anybody can look for it.
 	spooled := s.spooled(by.Tenant, m.ID)
 	if err := os.Rename(o.File, spooled); err != nil {
-		return Import{}, fmt.Errorf("spool the file: %w", err)
+		return kept{}, fmt.Errorf("spool the file: %w", err)
 	}
-	var started Import
+	var started kept
 	err = s.DB.Write(ctx, func(tx *database.Tx) (err error) {
 		if started, err = startImport(ctx, tx, by, m, mark); err != nil || started.ID != m.ID {
 			return err

@@ -49,7 +49,7 @@ func (s *Service) Import(ctx context.Context, by access.Actor, o Options) (Progr
 	if err != nil {
 		return Progress{}, err
 	}
-	m := Import{options: o, Source: filepath.Base(o.File), tenant: by.Tenant}
+	m := kept{options: o, Source: filepath.Base(o.File), tenant: by.Tenant}
 	m.Size, m.Format, m.State, m.window = r.length, o.Format, Running, position{line: 1}
 	if !o.DryRun {
 		mark, err := fingerprint(ctx, file, "command", o)
@@ -115,7 +115,7 @@ func fingerprint(ctx context.Context, file io.ReaderAt, from string, o Options) 
 		n, err := file.ReadAt(buf, at)
 		h.Write(buf[:n])
 		at += int64(n)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return hex.EncodeToString(h.Sum(nil)), nil
 		}
 		if err != nil {
@@ -133,7 +133,7 @@ type run struct {
 	reader  *reader
 	roles   map[string]string // id by slug and by id
 	window  []found           // room for one
-	now     Import            // as of the last transaction
+	now     kept              // as of the last transaction
 	seen    *seen             // of a dry run
 	first   lap               // at the start of this run
 	lap     lap               // a second or so ago
@@ -148,7 +148,7 @@ type lap struct {
 }
 
 // run works on m until its end.
-func (s *Service) run(ctx context.Context, by access.Actor, r *reader, m Import) (Progress, error) {
+func (s *Service) run(ctx context.Context, by access.Actor, r *reader, m kept) (Progress, error) {
 	w := &run{Service: s, by: by, options: *r.options, reader: r, now: m}
 	var err error
 	if w.roles, err = rolesByName(ctx, s.DB, by.Tenant); err != nil {
@@ -160,7 +160,7 @@ func (s *Service) run(ctx context.Context, by access.Actor, r *reader, m Import)
 	if w.now.window.record > 0 {
 		r.seek(w.now.window)
 	}
-	for {
+	for w.now.window.offset < r.length {
 		window, next, err := w.scan(ctx)
 		if err != nil {
 			return w.now.Progress, err
@@ -202,7 +202,7 @@ func (w *run) scan(ctx context.Context) (window []found, next position, err erro
 	window = w.window[:0]
 	for len(window) < windowRecords {
 		at, err := w.reader.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			w.now.Total = int64(w.reader.at.record)
 			break
 		}
@@ -305,7 +305,7 @@ func (w *run) judge(records []found) ([]row, error) {
 // write imports rows and moves the import to where to is, in one transaction. It
 // runs again if somebody else has taken an id or an address meanwhile; then they
 // are refused.
-func (w *run) write(ctx context.Context, rows []row, to Import) error {
+func (w *run) write(ctx context.Context, rows []row, to kept) error {
 	if w.options.DryRun {
 		return w.pretend(ctx, rows, to)
 	}
@@ -332,7 +332,7 @@ func (w *run) write(ctx context.Context, rows []row, to Import) error {
 
 // apply adds the users of the rows that are good, with their passwords, changes
 // those that are there if that is asked for, and returns what is refused.
-func (w *run) apply(ctx context.Context, tx *database.Tx, rows []row, to *Import) ([]Refusal, error) {
+func (w *run) apply(ctx context.Context, tx *database.Tx, rows []row, to *kept) ([]Refusal, error) {
 	var refusals []Refusal
 	good := make([]*row, 0, len(rows))
 	users := make([]user.User, 0, len(rows))
@@ -373,7 +373,7 @@ func (w *run) apply(ctx context.Context, tx *database.Tx, rows []row, to *Import
 }
 
 // update changes users who are there already to what their records give.
-func (w *run) update(ctx context.Context, tx *database.Tx, rows []*row, to *Import) (refusals []Refusal, err error) {
+func (w *run) update(ctx context.Context, tx *database.Tx, rows []*row, to *kept) (refusals []Refusal, err error) {
 	for _, r := range rows { // one by one: two records may be the same user
 		clashes, err := w.Users.Clashes(ctx, tx, w.by, []user.User{r.user})
 		if err != nil {
@@ -403,7 +403,7 @@ func (w *run) update(ctx context.Context, tx *database.Tx, rows []*row, to *Impo
 }
 
 // keep stores the refusals and the import's new place.
-func (w *run) keep(ctx context.Context, tx *database.Tx, to *Import, refusals []Refusal) error {
+func (w *run) keep(ctx context.Context, tx *database.Tx, to *kept, refusals []Refusal) error {
 	if err := insertRefusals(ctx, tx, w.now.tenant, w.now.ID, refusals); err != nil {
 		return err
 	}
@@ -420,7 +420,7 @@ func (r *row) refusal(why error) Refusal {
 
 // pretend judges rows as write would and writes nothing but, for an import that is
 // kept, what it found.
-func (w *run) pretend(ctx context.Context, rows []row, to Import) error {
+func (w *run) pretend(ctx context.Context, rows []row, to kept) error {
 	users := make([]user.User, len(rows))
 	for i, r := range rows {
 		if r.refused == nil {
@@ -512,7 +512,7 @@ func writeRefusals(to io.Writer, refusals []Refusal) error {
 }
 
 // step takes over what has been settled and tells how far it is.
-func (w *run) step(to Import) {
+func (w *run) step(to kept) {
 	now := w.DB.Now()
 	if took := now.Sub(w.lap.at).Seconds(); took >= 1 || w.rate == 0 && took > 0 {
 		w.rate = float64(to.Records-w.lap.records) / took

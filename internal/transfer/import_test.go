@@ -466,3 +466,31 @@ func TestImportKeepsItsMemory(t *testing.T) {
 		}
 	})
 }
+
+func TestImportsOfTheSameIDsAtOnceKeepEachOnce(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		const n = 1200
+		paths := make([]string, 2)
+		for i := range paths {
+			lines := make([]string, n)
+			for j := range lines {
+				lines[j] = fmt.Sprintf(`{"id":"0180%020x","email":"u%d@%d.test"}`, j, j, i)
+			}
+			paths[i] = file(t, lines...)
+		}
+		var done sync.WaitGroup
+		results := make([]transfer.Progress, len(paths))
+		for i := range paths {
+			done.Go(func() {
+				var err error
+				if results[i], err = b.Import(t.Context(), b.by, transfer.Options{File: paths[i]}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		done.Wait()
+		if users, identifiers := b.count(t, "users"), b.count(t, "user_identifiers"); users != n || identifiers != n || results[0].Created+results[1].Created != n {
+			t.Errorf("%d users, %d identifiers, %+v", users, identifiers, results)
+		}
+	})
+}

@@ -115,7 +115,7 @@ func (s *Service) sealSigner(ctx context.Context, tenant, id, key string) ([]byt
 	return box.Seal("imports/"+id+"/signer", []byte(key)), nil
 }
 
-func (s *Service) openSigner(ctx context.Context, m Import) (string, error) {
+func (s *Service) openSigner(ctx context.Context, m kept) (string, error) {
 	if m.secret == nil {
 		return "", nil
 	}
@@ -181,7 +181,7 @@ func reasonOf(err error) (reason string, broken bool) {
 }
 
 // resume goes on with an import of the spool.
-func (s *Service) resume(ctx context.Context, m Import) error {
+func (s *Service) resume(ctx context.Context, m kept) error {
 	file, err := os.Open(s.spooled(m.tenant, m.ID))
 	if err != nil {
 		return fmt.Errorf("open the spooled file: %w", err)
@@ -206,7 +206,7 @@ func (s *Service) resume(ctx context.Context, m Import) error {
 
 // actorOf is who asked for an import, with what that takes and no more. That they
 // held it was checked when they asked.
-func actorOf(m Import) access.Actor {
+func actorOf(m kept) access.Actor {
 	may := []access.Permission{access.UsersRead, access.UsersWrite}
 	if m.options.Roles {
 		may = append(may, access.RolesWrite)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -75,7 +76,7 @@ func (s *splitter) next() (span, error) {
 func (s *splitter) byte() (byte, error) {
 	c, err := s.in.ReadByte()
 	if err != nil {
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			err = fmt.Errorf("read the file: %w", err)
 		}
 		return 0, err
@@ -87,22 +88,28 @@ func (s *splitter) byte() (byte, error) {
 	return c, nil
 }
 
-// unread steps back over a byte that is no line end.
+// unread steps back over the byte just read, which is no line end.
 func (s *splitter) unread() {
-	s.in.UnreadByte() // follows a ReadByte, so it can not fail
+	if err := s.in.UnreadByte(); err != nil {
+		panic("transfer: there is nothing to step back over")
+	}
 	s.at.offset--
 }
 
-// peek returns the next byte that is not white space without taking it.
-func (s *splitter) peek() (byte, error) {
+// token reads the next byte that is not white space.
+func (s *splitter) token() (byte, error) {
 	for {
-		c, err := s.byte()
-		if err != nil {
-			return 0, err
+		if c, err := s.byte(); err != nil || !isSpace(c) {
+			return c, err
 		}
-		if !isSpace(c) {
-			s.unread()
-			return c, nil
+	}
+}
+
+// afterCommas is token over the commas between elements or members as well.
+func (s *splitter) afterCommas() (byte, error) {
+	for {
+		if c, err := s.token(); err != nil || c != ',' {
+			return c, err
 		}
 	}
 }
@@ -113,7 +120,7 @@ func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\
 // look like rubbish record by record.
 func (s *splitter) skipMark() error {
 	head, err := s.in.Peek(3)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the file: %w", err)
 	}
 	switch {
@@ -154,10 +161,10 @@ func (s *splitter) findLine() (span, error) {
 				s.at.line++
 				break
 			}
-			if err == io.EOF && s.at.offset == f.offset {
+			if errors.Is(err, io.EOF) && s.at.offset == f.offset {
 				return f, io.EOF
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if !errors.Is(err, bufio.ErrBufferFull) {
@@ -174,20 +181,18 @@ func (s *splitter) findLine() (span, error) {
 // value of a sequence. It looks at quotes and brackets only, so a broken element
 // does not hide those after it as long as its brackets match.
 func (s *splitter) findElement() (span, error) {
-	c, err := s.peek()
-	for err == nil && c == ',' {
-		s.byte()
-		c, err = s.peek()
-	}
+	c, err := s.afterCommas()
 	switch {
-	case err == io.EOF && s.closing:
+	case errors.Is(err, io.EOF) && s.closing:
 		s.closing = false
 		f := s.start()
 		f.size = sizeCutOff
 		return f, nil
 	case err != nil:
 		return span{}, err
-	case c == ']' && s.closing:
+	}
+	s.unread()
+	if c == ']' && s.closing {
 		return span{}, io.EOF // whatever comes after the list
 	}
 	f := s.start()
@@ -199,7 +204,7 @@ func (s *splitter) value(f *span) error {
 	depth, inString, escaped := 0, false, false
 	for {
 		c, err := s.byte()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil // cut off: what there is will not decode
 		}
 		if err != nil {
@@ -236,7 +241,7 @@ func (s *splitter) value(f *span) error {
 // enterArray goes to the array that is the value of one of the members of the
 // object at the top, over all that stands before it.
 func (s *splitter) enterArray(members ...string) error {
-	if c, err := s.byte(); err != nil || c != '{' {
+	if c, err := s.token(); err != nil || c != '{' {
 		return errFile.Saying("The file does not start with an object that has %q.", members[0])
 	}
 	for {
@@ -245,17 +250,15 @@ func (s *splitter) enterArray(members ...string) error {
 			return errFile.Saying("There is no list %q in the file.", members[0]).Because("%w", err)
 		}
 		key := strings.Trim(string(s.text), `"`)
-		c, err := s.peek()
+		c, err := s.token()
 		if err != nil {
 			return errFile.Saying("There is no list %q in the file.", members[0]).Because("%w", err)
 		}
-		for _, m := range members {
-			if key == m && c == '[' {
-				s.byte()
-				s.find, s.closing = s.findElement, true
-				return nil
-			}
+		if c == '[' && slices.Contains(members, key) {
+			s.find, s.closing = s.findElement, true
+			return nil
 		}
+		s.unread()
 		skipped := s.start()
 		if err := s.value(&skipped); err != nil {
 			return err
@@ -265,23 +268,20 @@ func (s *splitter) enterArray(members ...string) error {
 
 // member reads the name of the next member and the colon behind it.
 func (s *splitter) member(name *span) error {
-	c, err := s.peek()
-	for err == nil && c == ',' {
-		s.byte()
-		c, err = s.peek()
-	}
+	c, err := s.afterCommas()
 	if err != nil {
 		return err
 	}
 	if c != '"' {
 		return errors.New("the object ends")
 	}
+	s.unread()
 	*name = s.start()
 	if err := s.value(name); err != nil {
 		return err
 	}
-	if c, err = s.peek(); err == nil && c == ':' {
-		_, err = s.byte()
+	if c, err = s.token(); err == nil && c != ':' {
+		err = errors.New("a name without a value")
 	}
 	return err
 }
@@ -309,36 +309,28 @@ func (s *splitter) findRow() (span, error) {
 // true and next is where its second line starts.
 func (s *splitter) csvRow() (f span, quoted bool, next position, err error) {
 	f = s.start()
-	fresh := true // at the start of a cell, the only place where a quote opens
+	fresh, closed := true, false // at the start of a cell, or behind a quote that closed: where a quote opens
 	for {
 		c, err := s.byte()
-		if err == io.EOF && s.at.offset == f.offset {
+		switch {
+		case errors.Is(err, io.EOF) && s.at.offset == f.offset:
 			return f, false, next, io.EOF
-		}
-		if err == io.EOF {
+		case errors.Is(err, io.EOF):
 			return f, quoted, next, nil
-		}
-		if err != nil {
+		case err != nil:
 			return f, false, next, err
 		}
 		s.add(&f, c)
+		within := quoted
 		switch {
-		case quoted && c == '"': // or the first of two that stand for one
-			quoted = false
-			if after, _ := s.in.Peek(1); len(after) == 1 && after[0] == '"' {
-				s.byte()
-				s.add(&f, '"')
-				quoted = true
-			}
-		case quoted && c == '\n' && next.offset == 0:
-			next = s.at
-		case quoted:
-		case c == '"' && fresh:
-			quoted = true
-		case c == '\n':
+		case c == '"' && (quoted || fresh || closed):
+			quoted = !quoted
+		case c == '\n' && !quoted:
 			return f, false, next, nil
+		case c == '\n' && next.offset == 0:
+			next = s.at
 		}
-		fresh = !quoted && c == s.comma
+		closed, fresh = within && c == '"', !quoted && c == s.comma
 		if quoted && f.size == sizeTooLong && next.offset > 0 {
 			return f, true, next, nil
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 )
 
-// An Import is one as it is kept: how far it has come, and what it needs to go on.
-type Import struct {
+// A kept import is one in the database: how far it has come, and what it needs to go on.
+type kept struct {
 	Progress
 	Source     string // name of the file
 	Actor      string
@@ -30,7 +30,7 @@ type Import struct {
 const importColumns = `tenant_id, id, source, options, secret, actor, state, error, size, window_offset, window_line, window_record, window_done,
 	records, created, updated, refused, rate, created_at, finished_at`
 
-func scanImport(row database.Scanner) (m Import, err error) {
+func scanImport(row database.Scanner) (m kept, err error) {
 	var options string
 	var line, record, created int64
 	var finished *int64
@@ -52,7 +52,7 @@ func scanImport(row database.Scanner) (m Import, err error) {
 
 // startImport writes a new import, or returns the one that is under way with the
 // same file and options. One statement decides, so that there are never two.
-func startImport(ctx context.Context, tx *database.Tx, by access.Actor, m Import, fingerprint string) (Import, error) {
+func startImport(ctx context.Context, tx *database.Tx, by access.Actor, m kept, fingerprint string) (kept, error) {
 	options, err := json.Marshal(m.options)
 	if err != nil {
 		return m, fmt.Errorf("encode import options: %w", err)
@@ -72,7 +72,7 @@ func startImport(ctx context.Context, tx *database.Tx, by access.Actor, m Import
 	return m, nil
 }
 
-func findImport(ctx context.Context, db database.Reader, tenant, id string) (Import, error) {
+func findImport(ctx context.Context, db database.Reader, tenant, id string) (kept, error) {
 	m, err := scanImport(db.QueryRow(ctx, "SELECT "+importColumns+" FROM imports WHERE tenant_id = $1 AND id = $2", tenant, id))
 	if errors.Is(err, database.ErrNoRows) {
 		return m, ErrNotFound
@@ -83,7 +83,7 @@ func findImport(ctx context.Context, db database.Reader, tenant, id string) (Imp
 	return m, nil
 }
 
-func listImports(ctx context.Context, db database.Reader, tenant string, limit int) ([]Import, error) {
+func listImports(ctx context.Context, db database.Reader, tenant string, limit int) ([]kept, error) {
 	rows, err := db.Query(ctx, "SELECT "+importColumns+" FROM imports WHERE tenant_id = $1 ORDER BY id DESC LIMIT $2", tenant, int64(limit))
 	return database.Collect(rows, err, "list imports", scanImport)
 }
@@ -98,7 +98,7 @@ func countRunning(ctx context.Context, db database.Reader, tenant string) (n int
 // moveImport moves an import from where it was to where to is, in the transaction
 // of the users in between. Whoever works on the same import and comes second gets
 // ErrLost, and with it nobody in twice.
-func moveImport(ctx context.Context, tx *database.Tx, from, to *Import) error {
+func moveImport(ctx context.Context, tx *database.Tx, from, to *kept) error {
 	n, err := tx.Exec(ctx, `
 		UPDATE imports SET window_offset = $3, window_line = $4, window_record = $5, window_done = $6,
 			records = $7, created = $8, updated = $9, refused = $10, rate = $11, modified_at = $12
@@ -130,7 +130,7 @@ func finishImport(ctx context.Context, tx *database.Tx, tenant, id, state, reaso
 
 // restartImport forgets what a dry run has found, since it does not know any more
 // whom it has seen.
-func restartImport(ctx context.Context, tx *database.Tx, m *Import) error {
+func restartImport(ctx context.Context, tx *database.Tx, m *kept) error {
 	tx.Later("DELETE FROM import_refusals WHERE tenant_id = $1 AND import_id = $2", m.tenant, m.ID)
 	fresh := *m
 	fresh.window, fresh.done, fresh.Created, fresh.Updated, fresh.Refused, fresh.Records = position{line: 1}, 0, 0, 0, 0, 0
