@@ -218,6 +218,9 @@ func describe(route web.Route, path string, surface Surface, types *typeNames) *
 	}
 	if route.Takes != "" {
 		op.RequestBody = &Body{Required: true, Content: files(route.Takes)}
+		if media := op.RequestBody.Content[jsonMedia]; media != nil {
+			media.Example = encode(route.Doc.Request)
+		}
 	}
 	if route.Status != 0 {
 		op.Responses[strconv.Itoa(route.Status)] = success(route, types)

@@ -215,10 +215,12 @@ func TestPublicAndRefusingRoutes(t *testing.T) {
 
 func TestFilesTravelInTheirOwnTypes(t *testing.T) {
 	t.Parallel()
-	upload := web.Route{Method: "POST", Paths: []string{"/files"}, Endpoint: web.Endpoint{Handler: http.NotFoundHandler(), Status: 200, Takes: "text/csv, application/jsonl", Media: "text/csv; charset=utf-8"}, Doc: web.Doc{Summary: "Up"}}
+	upload := web.Route{Method: "POST", Paths: []string{"/files"}, Endpoint: web.Endpoint{Handler: http.NotFoundHandler(), Status: 200, Takes: "text/csv, application/json", Media: "text/csv; charset=utf-8"}, Doc: web.Doc{Summary: "Up", Request: small{"a<b"}}}
 	d := describe(upload)
-	for _, media := range []string{"text/csv", "application/jsonl"} {
-		at(t, d, "paths", "/files", "post", "requestBody", "content", media)
+	content := at(t, d, "paths", "/files", "post", "requestBody", "content")
+	at(t, content, "text/csv")
+	if example := at(t, content, "application/json", "example", "name"); example != "a<b" {
+		t.Errorf("the example is %v", example)
 	}
 	at(t, d, "paths", "/files", "post", "responses", "200", "content", "text/csv")
 	page, err := openapi.Describe(openapi.Info{}, nil, []openapi.Surface{{Dialect: web.API, Error: web.APIError{}}}, []web.Route{upload}).Reference(nil)

@@ -191,11 +191,11 @@ func curl(op *Operation) string {
 		b.WriteString(` \` + "\n" + `  -H "Authorization: Bearer $CARDEA_KEY"`)
 	}
 	switch media := jsonBody(op); {
+	case op.RequestBody != nil && (media == nil || len(op.RequestBody.Content) > 1):
+		b.WriteString(` \` + "\n" + `  --data-binary @FILE`)
 	case media != nil && media.Example != nil:
 		body := strings.ReplaceAll(string(media.Example), "'", `'\''`)
 		b.WriteString(` \` + "\n" + `  -H "Content-Type: application/json" \` + "\n" + `  -d '` + body + `'`)
-	case media == nil && op.RequestBody != nil:
-		b.WriteString(` \` + "\n" + `  --data-binary @FILE`)
 	}
 	return b.String()
 }
