@@ -34,6 +34,7 @@ import (
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
 	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/transfer"
 	"github.com/cardea-id/cardea/internal/user"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -48,6 +49,7 @@ type App struct {
 	Users   *user.Service
 	Notify  *notify.Service
 	Jobs    *jobs.Queue
+	Imports *transfer.Service
 	Router  *web.Router
 	Handler http.Handler // what Run answers with; nil after Attach
 
@@ -152,7 +154,22 @@ func build(cfg Config, log *slog.Logger, db *database.DB) (*App, error) {
 		a.Tenants.Aliases = []string{"localhost", "127.0.0.1", "::1"}
 	}
 	a.Users = &user.Service{DB: db, Box: a.Tenants.Box, Connection: tenant.ManualConnection}
+	a.Imports = &transfer.Service{DB: db, Users: a.Users, Spool: cfg.spool(), Log: log}
 	return a, a.buildNotify(master)
+}
+
+// spool is the folder of files that wait for their import, empty for none.
+func (c Config) spool() string {
+	if c.Spool != "" {
+		return c.Spool
+	}
+	if c.DataDir != "" {
+		return filepath.Join(c.DataDir, "spool")
+	}
+	if path, ok := sqliteFile(c.DatabaseURL); ok {
+		return filepath.Join(filepath.Dir(path), "spool")
+	}
+	return ""
 }
 
 // buildNotify connects mail and jobs. The developer mode keeps mail to look at.
@@ -183,6 +200,10 @@ func (a *App) mount() error {
 	a.mountHealth()
 	a.Tenants.Mount(a.Router)
 	a.Users.Mount(a.Router)
+	a.Imports.Mount(a.Router)
+	if err := a.Imports.Handle(a.Jobs); err != nil {
+		return err
+	}
 	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant}).Mount(a.Router)
 	a.mountDocs()
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)

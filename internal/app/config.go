@@ -101,6 +101,12 @@ type Config struct {
 	// no-reply at the host of PublicURL.
 	SMTPFrom string `name:"smtp_from" placeholder:"ADDRESS" help:"Sender of e-mail, as Name <address>."`
 
+	// Spool is the folder where files of users that are sent over HTTP wait for their
+	// import. They hold password hashes: choose a folder on a disk of your own. Unset,
+	// it is the folder `spool` beside a SQLite database or in the data folder of
+	// `cardea dev`; with PostgreSQL there is none, and such imports are refused.
+	Spool string `name:"spool" placeholder:"DIR" help:"Folder where files sent over HTTP wait for their import."`
+
 	// Dev is the developer mode: plain http is let through, mail is kept to be looked
 	// at. No setting turns it on, only the command cardea dev.
 	Dev bool

@@ -164,6 +164,8 @@ func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path str
 	switch {
 	case strings.Contains(path, "{userid}"), strings.Contains(path, "{useremail}"):
 		s.values["userid"], s.values["useremail"] = makeUser(t, s.Client)
+	case strings.Contains(path, "{importid}") && s.values["importid"] == "": // one for all, since only a few may wait
+		s.values["importid"], _ = s.Post(t, "/api/v1/users/imports", fmt.Sprintf(`{"username": "brought%d"}`, n)).Want(t, 202).Object(t)["id"].(string)
 	case strings.Contains(path, "{userName}"):
 		s.values["userName"] = fmt.Sprintf("ada%d", n)
 		makeUserOf(t, s.Client, map[string]any{"username": s.values["userName"]})
@@ -219,7 +221,7 @@ func countEvents(t *testing.T, w *apptest.World, tenant string) (n int64) {
 func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
-			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "deviceId": "x", "tmsId": "x", "type": "x", "$": "",
+			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "$": "",
 			"version": "v", "file...": "cardea.css",
 		}}
 		for _, route := range w.Router.Routes() {
@@ -239,7 +241,7 @@ func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 func TestNoRouteAnswersOverPlainHTTP(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
-			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "deviceId": "x", "tmsId": "x", "type": "x", "$": "",
+			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "$": "",
 			"version": "v", "file...": "cardea.css",
 		}}
 		for _, route := range w.Router.Routes() {

@@ -125,6 +125,7 @@ var numbers = map[string]int{
 	"file_cut_off":             835,
 	"record_too_large":         836,
 	"invalid_record":           837,
+	"too_many_imports":         838,
 	"invalid_query_parameters": 842,
 	"invalid_cursor":           843,
 	"invalid_client":           1001,

@@ -17,6 +17,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,6 +69,7 @@ func open(t *testing.T, url string) *World {
 	w.App, err = app.Open(t.Context(), app.Config{
 		PublicURL: "https://" + BaseHost, DatabaseURL: url, DefaultTenant: "demo", TrustedProxies: "127.0.0.1",
 		MasterKey: "6b0f1d2c3b4a59687786a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
+		Spool:     filepath.Join(t.TempDir(), "spool"),
 	}, slog.New(slog.NewTextHandler(&w.log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +89,14 @@ func open(t *testing.T, url string) *World {
 	w.contract = contractOf(t, w.App)
 	w.Demo = w.Tenant(t, "demo")
 	return w
+}
+
+// Work does the jobs that are due, and those that become due meanwhile.
+func (w *World) Work(t *testing.T) {
+	t.Helper()
+	if err := w.Jobs.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Break takes the database away. From then on failures are as they should be.
