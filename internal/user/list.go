@@ -39,6 +39,9 @@ type Filter struct {
 
 // String is the same for two filters only if they ask for the same.
 func (f Filter) String() string {
+	if f == (Filter{}) {
+		return ""
+	}
 	active := ""
 	if f.IsActive != nil {
 		active = strconv.FormatBool(*f.IsActive)
@@ -281,6 +284,13 @@ func (sel *selection) seekClause() string {
 func (sel *selection) page(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) ([]User, error) {
 	if len(sel.needles) == 0 {
 		return sel.read(ctx, db, "users u WHERE "+sel.clause()+sel.limits(order, limit, offset))
+	}
+	sparse, err := sel.isSparse(ctx, engine, db)
+	if err != nil {
+		return nil, err
+	}
+	if sparse {
+		return sel.read(ctx, db, sel.hits(engine)+sel.clause()+sel.limits(order, limit, offset))
 	}
 	args := len(sel.args)
 	first := "(SELECT * FROM users u WHERE " + sel.seekClause() + " ORDER BY " + order + " LIMIT " + strconv.Itoa(window) + ") AS u WHERE "

@@ -39,6 +39,23 @@ func queueSearch(tx *database.Tx, tenant, from, to string) {
 	tx.Later("INSERT INTO user_search_queue (tenant_id, from_id, to_id, id) VALUES ($1, $2, $3, $4)", tenant, from, to, tx.NewID())
 }
 
+// isSparse reports whether the index finds so few that looking at each is quicker
+// than the walk. SQLite finds one after the other and can stop; PostgreSQL finds
+// all before it shows the first, so there the walk is the cheaper question.
+func (sel *selection) isSparse(ctx context.Context, engine string, db database.Reader) (bool, error) {
+	if engine != database.SQLite {
+		return false, nil
+	}
+	const few = 300
+	probe := &selection{tenant: sel.tenant, args: []any{sel.tenant}, needles: sel.needles, unmarked: sel.unmarked}
+	var n int64
+	err := db.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d) AS found", probe.indexed(engine), few), probe.args...).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("probe search index: %w", err)
+	}
+	return n < few, nil
+}
+
 // hits is the FROM of the users that the index and the queue name, or of all users
 // where no part of three characters is asked for. The join order is written down,
 // because SQLite would rather walk all users in list order.
@@ -86,11 +103,13 @@ func (s *Service) ownsMost(ctx context.Context, db database.Reader, tenant strin
 	if kept, ok := s.owners.Load(tenant); ok && now.Before(kept.(owner).until) {
 		return kept.(owner).ofMost, nil
 	}
-	var entries, users int64
-	err := db.QueryRow(ctx, `
-		SELECT COALESCE((SELECT max(entry) FROM user_search), 0), COALESCE((SELECT users FROM user_counts WHERE tenant_id = $1), 0)`, tenant).Scan(&entries, &users)
-	if err != nil {
+	var entries int64
+	if err := db.QueryRow(ctx, "SELECT COALESCE(max(entry), 0) FROM user_search").Scan(&entries); err != nil {
 		return false, fmt.Errorf("weigh search index: %w", err)
+	}
+	users, err := s.countAll(ctx, tenant)
+	if err != nil {
+		return false, err
 	}
 	most := 2*users > entries
 	s.owners.Store(tenant, owner{most, now.Add(time.Minute)})
