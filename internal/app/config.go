@@ -216,8 +216,8 @@ func (c *Config) checkAddresses(report func(setting, format string, args ...any)
 		if a.value == "" && a.setting == "metrics_listen" {
 			continue
 		}
-		if !isHostPort(a.value) {
-			report(a.setting, "%q is not HOST:PORT, such as 127.0.0.1:8080 or :443", a.value)
+		if err := checkHostPort(a.value); err != nil {
+			report(a.setting, "%v", err)
 		}
 	}
 	if c.MetricsListen != "" && c.MetricsListen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
@@ -240,13 +240,16 @@ func (c *Config) checkPublicURL() error {
 	return nil
 }
 
-func isHostPort(s string) bool {
+func checkHostPort(s string) error {
 	_, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return false
+	n, numberErr := strconv.Atoi(port)
+	switch {
+	case err != nil || numberErr != nil || n < 0:
+		return fmt.Errorf("%q is not HOST:PORT, such as 127.0.0.1:8080 or :443", s)
+	case n > 65535:
+		return fmt.Errorf("the port %d is too large, 65535 is the last", n)
 	}
-	n, err := strconv.Atoi(port)
-	return err == nil && n >= 0 && n <= 65535
+	return nil
 }
 
 func (c *Config) checkDatabase(report func(setting, format string, args ...any)) {
@@ -300,8 +303,15 @@ func (c *Config) checkTLS(report func(setting, format string, args ...any)) {
 		report(missing, "it is missing: certificate and key go together")
 		return
 	}
-	if err := CheckSecretFile(c.TLSKey); err != nil {
-		report("tls_key", "%v", err)
+	_, certErr := os.Stat(c.TLSCert)
+	if certErr != nil {
+		report("tls_cert", "the file can not be read: %v", certErr)
+	}
+	keyErr := CheckSecretFile(c.TLSKey)
+	if keyErr != nil {
+		report("tls_key", "%v", keyErr)
+	}
+	if certErr != nil || keyErr != nil {
 		return
 	}
 	if _, err := loadCertificate(c.TLSCert, c.TLSKey); err != nil {

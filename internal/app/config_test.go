@@ -160,7 +160,7 @@ func TestLoadRefuses(t *testing.T) {
 		"a public URL with a path":     {env("CARDEA_PUBLIC_URL=https://id.example.com/auth"), "nothing behind"},
 		"a public URL with a user":     {env("CARDEA_PUBLIC_URL=https://me@id.example.com"), "nothing behind"},
 		"a public URL without a host":  {env("CARDEA_PUBLIC_URL=id.example.com"), "not an address such as"},
-		"a port that is none":          {env("CARDEA_LISTEN=:99999"), "not HOST:PORT"},
+		"a port that is none":          {env("CARDEA_LISTEN=:99999"), "the port 99999 is too large"},
 		"metrics on the main address":  {env("CARDEA_LISTEN=:1", "CARDEA_METRICS_LISTEN=:1"), "choose another port"},
 		"an unknown database":          {env("CARDEA_DATABASE_URL=file.db"), "starts with sqlite: or postgres://"},
 		"no file of the database":      {env("CARDEA_DATABASE_URL=sqlite:"), "names no file"},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,127 @@ type Bootstrap struct {
 		BaseURL string `json:"base_url"`
 		Token   string `json:"token"`
 	} `json:"scim"`
+	// Database is the address of the database that all of it is in, without its
+	// password; empty stands for the SQLite file in the same folder.
+	Database string `json:"database,omitempty"`
+}
+
+// ErrNotDevelopers is what the developer mode keeps its hands off: a server set up
+// for production, and data that it has not made itself.
+var ErrNotDevelopers = errors.New("this is not the developer mode's")
+
+// CheckDeveloper returns ErrNotDevelopers if the configuration is one for
+// production, which speaks TLS or has https in its address: somebody has it in the
+// environment and means another folder.
+func (l *Loaded) CheckDeveloper() error {
+	var set, variables []string
+	for _, name := range []string{"public_url", "tls_cert", "tls_key"} {
+		value, from := *setting(name).of(&l.Config), l.From(name)
+		if value == "" || name == "public_url" && !strings.HasPrefix(strings.ToLower(value), "https:") {
+			continue
+		}
+		set = append(set, fmt.Sprintf("%s is %s (%s)", name, value, from))
+		if from == setting(name).Env() {
+			variables = append(variables, from)
+		}
+	}
+	if len(set) == 0 {
+		return nil
+	}
+	next := "leave that out"
+	if len(variables) > 0 {
+		next = "run: unset " + strings.Join(variables, " ")
+	}
+	return fmt.Errorf("%w: %s, as on a server for production. cardea dev would make a demo tenant there and speak plain http. "+
+		"To develop, %s, and the same for a database and key of production; or use another terminal. To run it for real: cardea serve",
+		ErrNotDevelopers, strings.Join(set, ", "), next)
+}
+
+// CheckDeveloperData returns ErrNotDevelopers if the database holds what the
+// developer mode with this data folder has not made, or if the folder's
+// bootstrap.json belongs to another database. It changes neither; a database that
+// is missing or empty is good.
+func CheckDeveloperData(ctx context.Context, cfg Config) error {
+	if FindDatabase(cfg) != nil {
+		return cfg.checkBootstrap()
+	}
+	db, err := database.Open(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	pending, err := db.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(pending, firstMigration) {
+		return cfg.checkBootstrap()
+	}
+	a := &App{Config: cfg, DB: db, Tenants: &tenant.Service{DB: db}, Users: &user.Service{DB: db}}
+	if _, found, err := a.findBootstrap(ctx); err != nil || found {
+		return err
+	}
+	used, err := a.isUsed(ctx, len(pending) == 0)
+	if err != nil {
+		return err
+	}
+	if used {
+		return fmt.Errorf("%w: the database %s has tenants or users that cardea dev with the folder %s has not made. "+
+			"Choose another database, or leave it out for one in the folder: unset CARDEA_DATABASE_URL", ErrNotDevelopers, cfg.databaseName(), cfg.DataDir)
+	}
+	return cfg.checkBootstrap()
+}
+
+// firstMigration makes the table of the tenants.
+const firstMigration = "0001_tenants"
+
+// isUsed reports whether somebody works with the database: there is a tenant beside
+// the one that every database has, or something in that one. Before all migrations
+// have run, which another process may be about to do, only the tenants tell.
+func (a *App) isUsed(ctx context.Context, migrated bool) (bool, error) {
+	tenants, err := a.Tenants.List(ctx, a.DB, access.System(""))
+	if err != nil || len(tenants) != 1 || !migrated {
+		return len(tenants) > 1, err
+	}
+	by := access.System(tenants[0].ID)
+	users, err := a.Users.Count(ctx, a.DB, by, user.Filter{})
+	if err != nil || users > 0 {
+		return true, err
+	}
+	applications, err := a.Tenants.Applications(ctx, a.DB, by)
+	if err != nil || len(applications) > 0 {
+		return true, err
+	}
+	keys, err := a.Tenants.Keys(ctx, a.DB, by)
+	return len(keys) > 0, err
+}
+
+// databaseName is the address of the database as bootstrap.json has it.
+func (c *Config) databaseName() string { return setting("database_url").mask(c.DatabaseURL) }
+
+func (c *Config) isFoldersOwn() bool {
+	return c.DatabaseURL == "sqlite:"+filepath.Join(c.DataDir, databaseFile)
+}
+
+// checkBootstrap refuses to write over a bootstrap.json whose tenant is in another
+// database: its secrets are nowhere else. Without its database it may go.
+func (c *Config) checkBootstrap() error {
+	b, err := readBootstrap(c.DataDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if b.Database == c.databaseName() || b.Database == "" && c.isFoldersOwn() {
+		return nil
+	}
+	name := b.Database
+	if name == "" {
+		name = "sqlite:" + filepath.Join(c.DataDir, databaseFile)
+	}
+	return fmt.Errorf("%w: %s belongs to the database %s, and would be lost with %s. Name another folder with --data DIR, or remove the file if you need it no more",
+		ErrNotDevelopers, filepath.Join(c.DataDir, bootstrapFile), name, c.databaseName())
 }
 
 // at puts the addresses in b under another public URL.
@@ -56,8 +178,7 @@ func (b *Bootstrap) at(publicURL string) {
 
 // IsFolder reports whether dir is a data folder that the developer mode has filled.
 func IsFolder(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, bootstrapFile))
-	return err == nil
+	return fileExists(filepath.Join(dir, bootstrapFile))
 }
 
 // PrepareFolder makes the developer's data folder if it is new: closed to others,
@@ -157,8 +278,22 @@ func (a *App) Seed(ctx context.Context) (Bootstrap, error) {
 	return b, err
 }
 
-// seeded returns the bootstrap of the demo tenant that is there.
-func (a *App) seeded(ctx context.Context) (b Bootstrap, found bool, err error) {
+// seeded returns the bootstrap of the demo tenant that is there, brought up to date.
+func (a *App) seeded(ctx context.Context) (Bootstrap, bool, error) {
+	b, found, err := a.findBootstrap(ctx)
+	if err != nil || !found {
+		return b, found, err
+	}
+	if isPublished := b.PublicURL == a.Config.PublicURL && IsFolder(a.Config.DataDir); isPublished && !fileExists(a.draft(b.Tenant.ID)) {
+		return b, true, nil
+	}
+	b.at(a.Config.PublicURL)
+	return b, true, a.publish(b)
+}
+
+// findBootstrap finds the file that belongs to the demo tenant, if there is one. The
+// draft comes first: once it is gone, the file has its name.
+func (a *App) findBootstrap(ctx context.Context) (b Bootstrap, found bool, err error) {
 	t, err := a.Tenants.BySlug(ctx, demo)
 	if errors.Is(err, tenant.ErrNotFound) {
 		return b, false, nil
@@ -167,22 +302,20 @@ func (a *App) seeded(ctx context.Context) (b Bootstrap, found bool, err error) {
 		return b, false, err
 	}
 	path := a.inFolder(bootstrapFile)
-	for _, candidate := range []string{path, a.draft(t.ID)} {
+	for _, candidate := range []string{a.draft(t.ID), path} {
 		b, err := readBootstrapFile(candidate)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && b.Tenant.ID != t.ID {
 			continue
 		}
-		if err != nil {
-			return b, false, err
-		}
-		if candidate == path && b.PublicURL == a.Config.PublicURL {
-			return b, true, nil
-		}
-		b.at(a.Config.PublicURL)
-		return b, true, a.publish(b)
+		return b, err == nil, err
 	}
-	return b, false, fmt.Errorf("the database has a tenant demo, but %s does not belong to it, and its secrets can not be read back: "+
-		"remove both to start anew, or put the file back", path)
+	return b, false, fmt.Errorf("%w: the database %s has a tenant demo, but %s does not belong to it, and its secrets can not be read back: "+
+		"put the file back, or choose another database; if cardea dev has made both, remove them to start anew", ErrNotDevelopers, a.Config.databaseName(), path)
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func (a *App) inFolder(name string) string { return filepath.Join(a.Config.DataDir, name) }
@@ -207,6 +340,12 @@ func (a *App) publish(b Bootstrap) error {
 
 // seedAll makes everything.
 func (a *App) seedAll(ctx context.Context) (b Bootstrap, err error) {
+	if err := a.Config.checkBootstrap(); err != nil {
+		return b, err
+	}
+	if !a.Config.isFoldersOwn() {
+		b.Database = a.Config.databaseName()
+	}
 	b.Owner.Email, b.Owner.Password = "owner@demo.test", secret.Text("abcdefghijkmnpqrstuvwxyz23456789", 20)
 	hash, err := a.Hasher.Hash(ctx, b.Owner.Password)
 	if err != nil {

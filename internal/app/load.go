@@ -30,6 +30,10 @@ type Sources struct {
 	Environ []string          // as of os.Environ
 	File    string            // a YAML file, or empty
 	Folder  string            // the developer's data folder, or empty; it makes Config.Dev true
+	// FolderNamed says that somebody has named the folder to work on its data: what
+	// it says is then stronger than environment and file, so that one's database is
+	// never opened with the other's key.
+	FolderNamed bool
 }
 
 // A Loaded configuration knows where each value came from.
@@ -37,6 +41,7 @@ type Loaded struct {
 	Config
 	Values   []Value // in the order of Settings
 	Warnings []string
+	Unknown  []string // those of the warnings that are about variables which are no settings
 }
 
 // A Value is one setting as it is in force, fit to be shown.
@@ -100,12 +105,18 @@ type given struct{ value, from string }
 // could be read is returned beside it.
 func Load(src Sources, required ...string) (Loaded, error) {
 	l := loader{}
-	layers := []map[string]given{l.flags(src.Flags), l.environ(src.Environ), l.file(src.File), l.folder(src.Folder)}
+	layers := []map[string]given{l.flags(src.Flags), l.environ(src.Environ), l.file(src.File), l.folder(src.Folder, src.FolderNamed)}
+	if src.FolderNamed {
+		layers = []map[string]given{layers[0], layers[3], layers[1], layers[2]}
+	}
 	out := Loaded{Config: Config{Dev: src.Folder != "", DataDir: src.Folder}}
 	for _, s := range Settings {
 		g := l.first(s, layers)
 		*s.of(&out.Config) = g.value
 		out.Values = append(out.Values, Value{s.Name, s.mask(g.value), g.from})
+	}
+	if src.FolderNamed {
+		l.matchFolder(&out)
 	}
 	for _, name := range required {
 		if s := setting(name); *s.of(&out.Config) == "" && !l.blamed(name) {
@@ -113,7 +124,7 @@ func Load(src Sources, required ...string) (Loaded, error) {
 		}
 	}
 	out.check(func(setting, format string, args ...any) { l.blame(setting, out.From(setting), format, args...) })
-	out.Warnings = append(l.warnings, out.warnings(time.Now())...)
+	out.Unknown, out.Warnings = l.warnings, append(slices.Clip(l.warnings), out.warnings(time.Now())...)
 	if len(l.faults) > 0 {
 		return out, l.faults
 	}
@@ -138,8 +149,9 @@ func known(name string) (s Setting, isFile, ok bool) {
 }
 
 type loader struct {
-	faults   Faults
-	warnings []string
+	faults         Faults
+	warnings       []string
+	folderDatabase string // the one that the developer's folder belongs to, if it is not in it
 }
 
 func (l *loader) blame(setting, from, format string, args ...any) {
@@ -307,9 +319,9 @@ const (
 	databaseFile  = "cardea.db"
 )
 
-// folder is what the developer's data folder says. It is the weakest source, so that
-// all else can be set as for a server.
-func (l *loader) folder(dir string) map[string]given {
+// folder is what the developer's data folder says. Unless it was named it is the
+// weakest source, so that all else can be set as for a server.
+func (l *loader) folder(dir string, named bool) map[string]given {
 	layer := map[string]given{}
 	if dir == "" {
 		return layer
@@ -322,10 +334,25 @@ func (l *loader) folder(dir string) map[string]given {
 	switch {
 	case err == nil:
 		layer["public_url"] = given{b.PublicURL, from}
+		if b.Database != "" && named { // which has a password that is not written here
+			delete(layer, "database_url")
+			l.folderDatabase = b.Database
+		}
 	case !errors.Is(err, fs.ErrNotExist):
 		l.blame("", from, "%v", err)
 	}
 	return layer
+}
+
+// matchFolder sees that the database is the one of the folder that was named.
+func (l *loader) matchFolder(out *Loaded) {
+	from := out.From("database_url")
+	if l.folderDatabase != "" && out.databaseName() != l.folderDatabase {
+		l.blame("database_url", from, "the folder %s belongs to the database %s: set it to that, with its password", out.DataDir, l.folderDatabase)
+	}
+	if l.folderDatabase == "" && !out.isFoldersOwn() {
+		l.blame("database_url", from, "the folder %s has a database of its own: leave one of the two out", out.DataDir)
+	}
 }
 
 // suggest names the setting that was probably meant.

@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -79,6 +80,7 @@ type program struct {
 	out, err io.Writer
 	file     string            // of the configuration
 	flags    map[string]string // settings given as flags
+	asJSON   bool              // --json was given
 	model    *kong.Application
 }
 
@@ -113,8 +115,11 @@ func fail(format string, args ...any) error { return failure{fmt.Sprintf(format,
 
 // run parses the arguments and runs the command.
 func (p *program) run(args []string) error {
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "--version":
+		args = append([]string{"version"}, args[1:]...)
 	}
 	grammar, settings := grammarFor(args), newSettingFlags()
 	parser, err := newParser(grammar.Interface(), settings)
@@ -127,6 +132,7 @@ func (p *program) run(args []string) error {
 		return asUsage(err)
 	}
 	p.file, p.flags = grammar.Elem().FieldByName("ConfigFile").String(), settings.given()
+	p.asJSON = slices.ContainsFunc(ctx.Flags(), func(f *kong.Flag) bool { return f.Name == "json" && f.Target.Bool() })
 	return ctx.Run(p)
 }
 
@@ -150,7 +156,7 @@ func grammarFor(args []string) reflect.Value {
 func newParser(grammar any, settings settingFlags) (*kong.Kong, error) {
 	return kong.New(grammar,
 		kong.Name("cardea"),
-		kong.Description("Cardea gives a software product its users: sign-up and sign-in, sessions, tokens, and the API around them."),
+		kong.Description("Cardea keeps the users of a software product, in isolated tenants, and answers the user APIs of SSOJet and KOBIL. Sign-in is not there yet."),
 		kong.ExplicitGroups(groups),
 		kong.Embed(settings.target, `group:"`+settingsGroup+`"`),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
@@ -216,7 +222,7 @@ func exitCode(err error) int {
 		return exitOK
 	case isUsage:
 		return exitUsage
-	case isFaults, errors.Is(err, app.ErrNoDatabase), errors.Is(err, app.ErrNotMigrated), errors.Is(err, app.ErrWrongKey):
+	case isFaults, errors.Is(err, app.ErrNotDevelopers), errors.Is(err, app.ErrNoDatabase), errors.Is(err, app.ErrNotMigrated), errors.Is(err, app.ErrWrongKey):
 		return exitConfig
 	case isProblem && p.Kind == problem.NotFound:
 		return exitNotFound

@@ -67,7 +67,7 @@ func TestScripts(t *testing.T) {
 					Files:               []string{file},
 					RequireExplicitExec: true,
 					Setup: func(env *testscript.Env) error {
-						env.Vars = append(environ("CARDEA_DATABASE_URL="+url, "CARDEA_MASTER_KEY="+testKey, "CARDEA_LISTEM=:1", "RTL=\u202e"), "WORK="+env.WorkDir)
+						env.Vars = append(environ("CARDEA_DATABASE_URL="+url, "CARDEA_MASTER_KEY="+testKey, "RTL=\u202e"), "WORK="+env.WorkDir)
 						return nil
 					},
 					Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "take": take, "alter": alter},

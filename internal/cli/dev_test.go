@@ -108,8 +108,11 @@ func TestCommandsFindTheDevelopersFolder(t *testing.T) {
 		code int
 		want string
 	}{
-		"beside it":                      {dir, nil, []string{"user", "get", "owner@demo.test"}, 0, "owner@demo.test"},
-		"by its name":                    {t.TempDir(), nil, []string{"user", "list", "--data", filepath.Join(dir, ".cardea")}, 0, "owner@demo.test"},
+		"beside it":   {dir, nil, []string{"user", "get", "owner@demo.test"}, 0, "owner@demo.test"},
+		"by its name": {t.TempDir(), nil, []string{"user", "list", "--data", filepath.Join(dir, ".cardea")}, 0, "owner@demo.test"},
+		"by its name before the environment": {t.TempDir(), []string{"CARDEA_DATABASE_URL=" + dbtest.URL(t, database.SQLite), "CARDEA_MASTER_KEY=" + otherKey, "CARDEA_DEFAULT_TENANT=master"},
+			[]string{"user", "list", "--data", filepath.Join(dir, ".cardea")}, 0, "owner@demo.test"},
+		"not with another database":      {dir, nil, []string{"tenant", "list", "--data", ".cardea", "--database-url", "sqlite:x.db"}, 3, "has a database of its own"},
 		"in the configuration":           {dir, nil, []string{"config"}, 0, "developer's folder .cardea"},
 		"for the log":                    {dir, nil, []string{"log", "verify"}, 0, "as written"},
 		"to look after it":               {dir, nil, []string{"doctor"}, 0, "developer's folder"},
@@ -119,7 +122,7 @@ func TestCommandsFindTheDevelopersFolder(t *testing.T) {
 		"to see what is missing": {dir, nil, []string{"migrate", "--dry-run"}, 0, ""},
 		"not where there is a configuration": {dir, []string{"CARDEA_DATABASE_URL=" + dbtest.URL(t, database.SQLite), "CARDEA_MASTER_KEY=" + testKey},
 			[]string{"tenant", "list"}, 0, "master"},
-		"not where there is none":  {t.TempDir(), nil, []string{"tenant", "list"}, 3, "master_key: it is missing"},
+		"not where there is none":  {t.TempDir(), nil, []string{"tenant", "list"}, 3, "no .cardea here in "},
 		"not in any other folder":  {dir, nil, []string{"tenant", "list", "--data", "."}, 3, "no data folder of cardea dev"},
 		"not to serve from":        {dir, nil, []string{"serve"}, 3, "public_url: it is missing"},
 		"not with another's key":   {dir, []string{"CARDEA_DATABASE_URL=sqlite:.cardea/cardea.db", "CARDEA_MASTER_KEY=" + otherKey}, []string{"tenant", "list"}, 3, "not the one"},
@@ -134,6 +137,77 @@ func TestCommandsFindTheDevelopersFolder(t *testing.T) {
 				t.Errorf("it looks at the developer's data:\n%s", p.out.String())
 			}
 		})
+	}
+}
+
+// What is a server's for production, or another's data, stays as it is.
+func TestDevRefuses(t *testing.T) {
+	t.Parallel()
+	own := t.TempDir()
+	develop(t, own, nil, "--listen=127.0.0.1:0").stop(t)
+	_, before := bootstrap(t, own)
+	used := dbtest.URL(t, database.SQLite)
+	onUsed := []string{"CARDEA_DATABASE_URL=" + used, "CARDEA_MASTER_KEY=" + testKey}
+	if p := command(t, t.TempDir(), onUsed, "tenant", "create", "acme"); p.code() != 0 {
+		t.Fatal(p.err.String())
+	}
+	for name, c := range map[string]struct {
+		dir  string
+		env  []string
+		want []string
+	}{
+		"an address with https":    {t.TempDir(), []string{"CARDEA_PUBLIC_URL=https://id.test"}, []string{"public_url is https://id.test (CARDEA_PUBLIC_URL)", "unset CARDEA_PUBLIC_URL,"}},
+		"TLS files":                {t.TempDir(), []string{"CARDEA_TLS_CERT=none.pem", "CARDEA_TLS_KEY=none.key"}, []string{"unset CARDEA_TLS_CERT CARDEA_TLS_KEY"}},
+		"a database in use":        {t.TempDir(), onUsed, []string{"has tenants or users that cardea dev with the folder .cardea has not made", "unset CARDEA_DATABASE_URL"}},
+		"another's developer data": {t.TempDir(), []string{"CARDEA_DATABASE_URL=sqlite:" + filepath.Join(own, ".cardea", "cardea.db")}, []string{"bootstrap.json does not belong to it"}},
+		"to lose a bootstrap.json": {own, []string{"CARDEA_DATABASE_URL=" + dbtest.EmptyURL(t, database.PostgreSQL)}, []string{"belongs to the database sqlite:.cardea/cardea.db", "--data DIR"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := command(t, c.dir, c.env, "dev", "--listen=127.0.0.1:0")
+			for _, want := range c.want {
+				if p.code() != 3 || !strings.Contains(p.err.String(), want) {
+					t.Errorf("it exits with %d, want 3 and %q:\n%s", p.code(), want, p.err.String())
+				}
+			}
+			if p.out.String() != "" {
+				t.Errorf("it has started:\n%s", p.out.String())
+			}
+		})
+	}
+	if _, after := bootstrap(t, own); after != before {
+		t.Errorf("bootstrap.json was\n%s\nand is\n%s", before, after)
+	}
+	if p := command(t, t.TempDir(), onUsed, "tenant", "list"); strings.Contains(p.out.String(), "demo") {
+		t.Errorf("it has made a tenant:\n%s", p.out.String())
+	}
+}
+
+func TestDevSaysHowToListenElsewhere(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	p := command(t, t.TempDir(), nil, "dev", "--listen", taken.Addr().String())
+	if p.code() != 1 || !strings.Contains(p.err.String(), `make run ARGS="--listen 127.0.0.1:9000"`) || strings.Contains(p.err.String(), "doctor") {
+		t.Errorf("it exits with %d: %s", p.code(), p.err.String())
+	}
+	if p := command(t, t.TempDir(), nil, "dev", "--listen", ":99999"); p.code() != 3 || !strings.Contains(p.err.String(), "the port 99999 is too large") {
+		t.Errorf("it exits with %d: %s", p.code(), p.err.String())
+	}
+}
+
+// A folder whose data is on PostgreSQL finds it again, and takes no other.
+func TestAFolderKnowsItsDatabase(t *testing.T) {
+	t.Parallel()
+	dir, env := t.TempDir(), []string{"CARDEA_DATABASE_URL=" + dbtest.EmptyURL(t, database.PostgreSQL)}
+	develop(t, dir, env, "--listen=127.0.0.1:0")
+	if p := command(t, dir, env, "user", "list", "--data", ".cardea"); p.code() != 0 || !strings.Contains(p.out.String(), "owner@demo.test") {
+		t.Errorf("exit %d: %s%s", p.code(), p.out.String(), p.err.String())
+	}
+	if p := command(t, dir, nil, "user", "list", "--data", ".cardea"); p.code() != 3 || !strings.Contains(p.err.String(), "belongs to the database postgres://") {
+		t.Errorf("exit %d: %s%s", p.code(), p.out.String(), p.err.String())
 	}
 }
 

@@ -81,7 +81,7 @@ func (c *doctor) Run(p *program) error {
 		return err
 	}
 	e := &examination{program: p, asJSON: c.JSON, colour: app.IsTerminal(p.out) && os.Getenv("NO_COLOR") == ""}
-	cfg := e.configuration(folder)
+	cfg := e.configuration(c.onDatabase, folder)
 	e.files(cfg.Config)
 	e.database(cfg.Config)
 	if c.Online && cfg.PublicURL != "" {
@@ -104,9 +104,9 @@ func (c *doctor) Run(p *program) error {
 	return nil
 }
 
-func (e *examination) configuration(folder string) app.Loaded {
+func (e *examination) configuration(on onDatabase, folder string) app.Loaded {
 	required := []string{"public_url", "master_key"}
-	cfg, err := e.load(folder, required...)
+	cfg, err := on.load(e.program, folder, required...)
 	faults, _ := errors.AsType[app.Faults](err)
 	for _, f := range faults {
 		e.found("configuration", wrong, "%s", app.Faults{f}.Error())

@@ -27,10 +27,12 @@ func (c *migrate) Run(p *program) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg, err := p.load(folder)
+	cfg, err := c.load(p, folder)
+	p.warn(cfg.Unknown)
 	if err != nil {
 		return err
 	}
+	c.tellFolder(p, folder)
 	if err := app.FindDatabase(cfg.Config); err != nil && c.DryRun {
 		return err // a look must not make anything
 	}

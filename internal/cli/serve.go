@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -26,6 +28,7 @@ func (serve) Help() string {
 func (c *serve) Run(p *program) (err error) {
 	cfg, err := p.load("", "public_url", "master_key")
 	if err != nil {
+		p.warn(cfg.Unknown)
 		return err
 	}
 	log, flush := p.serverLog(cfg)
@@ -35,12 +38,26 @@ func (c *serve) Run(p *program) (err error) {
 		return err
 	}
 	defer closeInto(&err, a)
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := listen(cfg.Listen, "cardea serve --listen HOST:PORT")
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	log.Info("ready", "address", listener.Addr().String(), "public_url", cfg.PublicURL, "database", a.DB.Engine(), "version", p.version)
 	return a.Run(p.ctx, listener)
+}
+
+// listen takes the address; another is what runs the server on another one.
+func listen(address, another string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fail("%s is taken, another program listens there (%v). Choose another port: %s", address, err, another)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fail("%s may not be listened on by this account (%v). Choose a port from 1024 on: %s", address, err, another)
+	case err != nil:
+		return nil, fail("%s can not be listened on: %v. Choose another address: %s", address, err, another)
+	}
+	return listener, nil
 }
 
 // serverLog starts the log of a server with the configuration's warnings.
@@ -69,24 +86,34 @@ type dev struct {
 func (dev) Help() string {
 	return "It makes a tenant demo with an owner, an application and an API key, prints them, and writes them to bootstrap.json in the data folder. " +
 		"Started again on the same folder it changes nothing. It takes settings as a server does, such as --listen and CARDEA_DATABASE_URL for PostgreSQL. " +
-		"It speaks plain http: do not put it on the internet."
+		"It speaks plain http: do not put it on the internet. " +
+		"It does not start with https in its public URL or with TLS files, nor on data that it has not made itself."
 }
 
 // Run serves until a signal comes. It listens before it opens anything, because the
 // port belongs to what it prints and may be one that the system chooses.
 func (c *dev) Run(p *program) (err error) {
+	// Whether that can be a developer's configuration at all comes before what may be
+	// wrong with it, and before anything is made.
+	if cfg, _ := p.load(""); cfg.CheckDeveloper() != nil {
+		return cfg.CheckDeveloper()
+	}
 	if err := app.PrepareFolder(c.Data); err != nil {
 		return err
 	}
 	cfg, err := p.load(c.Data, "master_key")
 	if err != nil {
+		p.warn(cfg.Unknown)
+		return err
+	}
+	if err := app.CheckDeveloperData(p.ctx, cfg.Config); err != nil {
 		return err
 	}
 	log, flush := p.serverLog(cfg)
 	defer flush()
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := listen(cfg.Listen, `cardea dev --listen 127.0.0.1:9000, or: make run ARGS="--listen 127.0.0.1:9000"`)
 	if err != nil {
-		return fmt.Errorf("listen: %w; choose another port with --listen 127.0.0.1:PORT", err)
+		return err
 	}
 	if from := cfg.From("public_url"); from == app.FromDefault || strings.HasPrefix(from, app.FromFolder) {
 		cfg.PublicURL = app.DevURL(listener.Addr())

@@ -340,10 +340,13 @@ func TestServeDoesNotStart(t *testing.T) {
 	}{
 		"with another master key": {append(foreign, "CARDEA_MASTER_KEY="+otherKey), 3,
 			"the master key is not the one this database was made with: the data key of tenant master does not open with it"},
-		"where somebody else listens":          {production(t, database.SQLite, "CARDEA_LISTEN="+taken.Addr().String()), 1, "address already in use"},
-		"without the folder of its database":   {production(t, database.SQLite, "CARDEA_DATABASE_URL=sqlite:/none/cardea.db"), 1, "make it first"},
-		"without its database server":          {production(t, database.SQLite, "CARDEA_DATABASE_URL=postgres://me:hush@127.0.0.1:1/x"), 1, "connection refused"},
-		"with a database that is a text":       {production(t, database.SQLite, "CARDEA_DATABASE_URL=sqlite:"+textFile(t)), 1, "not a database"},
+		"where somebody else listens":        {production(t, database.SQLite, "CARDEA_LISTEN="+taken.Addr().String()), 1, "address already in use"},
+		"without the folder of its database": {production(t, database.SQLite, "CARDEA_DATABASE_URL=sqlite:/none/cardea.db"), 1, "make it first"},
+		"without its database server":        {production(t, database.SQLite, "CARDEA_DATABASE_URL=postgres://me:hush@127.0.0.1:1/x"), 1, "connection refused"},
+		"with a database that is a text":     {production(t, database.SQLite, "CARDEA_DATABASE_URL=sqlite:"+textFile(t)), 1, "not a database"},
+		"without its TLS files": {production(t, database.SQLite, "CARDEA_TLS_CERT=/none/cert.pem", "CARDEA_TLS_KEY=/none/key.pem"), 3,
+			"/none/cert.pem: no such file or directory\n  tls_key (CARDEA_TLS_KEY): the file can not be read: stat /none/key.pem"},
+		"with a misspelt variable":             {[]string{"CARDEA_PUBLIC_URI=https://id.test"}, 3, "do you mean CARDEA_PUBLIC_URL?"},
 		"with two settings that are not right": {production(t, database.SQLite, "CARDEA_LISTEN=x", "CARDEA_LOG_FORMAT=xml"), 3, "log_format (CARDEA_LOG_FORMAT)"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -37,10 +37,15 @@ func (d onDatabase) open(p *program, do func(s *session) error) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := p.load(folder, "master_key")
+	if err := d.mustFind(p, folder); err != nil {
+		return err
+	}
+	cfg, err := d.load(p, folder, "master_key")
+	p.warn(cfg.Unknown)
 	if err != nil {
 		return err
 	}
+	d.tellFolder(p, folder)
 	a, err := app.Attach(p.ctx, cfg.Config, slog.New(slog.NewTextHandler(p.err, nil)))
 	if err != nil {
 		return err

@@ -74,16 +74,34 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 
 // load reads the configuration. A folder is the developer's; empty is none.
 func (p *program) load(folder string, required ...string) (app.Loaded, error) {
-	cfg, err := app.Load(app.Sources{Flags: p.flags, Environ: os.Environ(), File: p.file, Folder: folder}, required...)
+	return p.loadFrom(app.Sources{Folder: folder}, required...)
+}
+
+func (p *program) loadFrom(src app.Sources, required ...string) (app.Loaded, error) {
+	src.Flags, src.Environ, src.File = p.flags, os.Environ(), p.file
+	cfg, err := app.Load(src, required...)
 	cfg.Version = p.version
 	return cfg, err
+}
+
+// warn tells of variables that look like settings and are none.
+func (p *program) warn(unknown []string) {
+	for _, w := range unknown {
+		fmt.Fprintln(p.err, "cardea: warning: "+w)
+	}
 }
 
 const defaultFolder = ".cardea"
 
 // onDatabase is what commands have in common that work on the database.
 type onDatabase struct {
-	Data string `placeholder:"DIR" help:"Data folder of cardea dev to work on. Without a configuration that is ./.cardea, if there is one."`
+	Data string `placeholder:"DIR" help:"Data folder of cardea dev to work on, whatever else is configured. Without a configuration that is ./.cardea, if there is one."`
+}
+
+// load reads the configuration for a command. The folder is the one it works on, if
+// any: what a folder that was named says is stronger than the environment.
+func (d onDatabase) load(p *program, folder string, required ...string) (app.Loaded, error) {
+	return p.loadFrom(app.Sources{Folder: folder, FolderNamed: d.Data != ""}, required...)
 }
 
 // folder returns the developer's data folder to work on, if any: the one that is
@@ -99,10 +117,36 @@ func (d onDatabase) folder(p *program) (string, error) {
 	if err != nil {
 		return "", nil // load will fail for the command too, and be reported there
 	}
-	if cfg.From("database_url") != app.FromDefault || cfg.MasterKey != "" || !app.IsFolder(defaultFolder) {
+	if isConfigured(cfg) || !app.IsFolder(defaultFolder) {
 		return "", nil
 	}
 	return defaultFolder, nil
+}
+
+// isConfigured reports whether the configuration says which database is meant.
+func isConfigured(cfg app.Loaded) bool {
+	return cfg.From("database_url") != app.FromDefault || cfg.From("master_key") != app.FromDefault
+}
+
+// mustFind says where the data may be if neither a configuration nor a folder here
+// names it.
+func (d onDatabase) mustFind(p *program, folder string) error {
+	if cfg, err := p.load(""); folder != "" || p.file != "" || err != nil || isConfigured(cfg) {
+		return nil
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w to work on: no .cardea here in %s, and no configuration. Go to the folder that has it, give --data DIR, or configure: "+
+		"name a file with --config or %s", app.ErrNoDatabase, here, app.ConfigFileVariable)
+}
+
+// tellFolder says on a terminal which database it is that nobody has named.
+func (d onDatabase) tellFolder(p *program, folder string) {
+	if folder != "" && d.Data == "" && !p.asJSON && app.IsTerminal(p.out) {
+		fmt.Fprintf(p.err, "On the developer's data in %s, because nothing is configured here.\n", folder)
+	}
 }
 
 // configCommand shows the configuration.
@@ -122,7 +166,7 @@ func (c *configCommand) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := p.load(folder)
+	cfg, err := c.load(p, folder)
 	if printErr := list(p.out, c.JSON, cfg.Values, "SETTING VALUE FROM", func(v app.Value) []any {
 		return []any{v.Name, v.Value, v.From}
 	}); printErr != nil {
