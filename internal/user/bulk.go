@@ -50,6 +50,7 @@ func (s *Service) Import(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := addAll(ctx, tx, by.Tenant, added, kept); err != nil {
 		return nil, err
 	}
+	tx.OnCommit(func() { s.totals.forget(by.Tenant) })
 	return refused, audit.Append(tx, by, audit.Event{Action: "user.imported", Target: "import", TargetID: importID, Method: "import",
 		Detail: map[string]any{"users": len(added), "first_id": added[0].ID, "last_id": added[len(added)-1].ID}})
 }

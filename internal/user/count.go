@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -172,4 +173,11 @@ func (t *totals) keep(now time.Time, tenant string, f Filter, n int64, took time
 		t.kept = map[total]keptTotal{}
 	}
 	t.kept[total{tenant, f.String()}] = keptTotal{n, now.Add(totalAge)}
+}
+
+// forget drops what is kept of a tenant, after a change that nobody would overlook.
+func (t *totals) forget(tenant string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.kept, func(k total, _ keptTotal) bool { return k.tenant == tenant })
 }
