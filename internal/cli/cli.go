@@ -204,6 +204,8 @@ var hints = map[string]string{
 	"user_exists":           "cardea user get LOGIN",
 	"tenant_exists":         "cardea tenant list",
 	"invalid_scope":         "cardea key create --help",
+	// Most often it is a column of another name.
+	"unreadable_import_file": "cardea user import --help, for a CSV file --map email=HEADING",
 }
 
 func withHint(p *problem.Problem) string {

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -149,8 +150,10 @@ func changeSettings(settings tenant.Settings, changes []string) (tenant.Settings
 		if !ok {
 			return settings, usage("%q is not of the form NAME=VALUE", change)
 		}
-		if !assign(tree, strings.Split(name, "."), value) {
-			return settings, usage("there is no setting %q that takes %q; there are: %s", name, value, strings.Join(leaves("", tree), ", "))
+		if err := assign(tree, strings.Split(name, "."), value); errors.Is(err, errNoLeaf) {
+			return settings, usage("there is no setting %q; there are: %s", name, strings.Join(leaves("", tree), ", "))
+		} else if err != nil {
+			return settings, usage("%s %v, not %q", name, err, value)
 		}
 	}
 	if text, err = json.Marshal(tree); err != nil {
@@ -162,29 +165,37 @@ func changeSettings(settings tenant.Settings, changes []string) (tenant.Settings
 	return out, decoder.Decode(&out)
 }
 
-// assign sets the leaf at path, and reports whether there is one that takes value.
-func assign(tree map[string]any, path []string, value string) bool {
+var errNoLeaf = errors.New("there is no such setting")
+
+// assign sets the leaf at path. It fails with errNoLeaf if there is none, or with
+// what the leaf takes.
+func assign(tree map[string]any, path []string, value string) error {
 	old, ok := tree[path[0]]
 	if inner, isTree := old.(map[string]any); isTree && len(path) > 1 {
 		return assign(inner, path[1:], value)
 	}
 	if !ok || len(path) > 1 {
-		return false
+		return errNoLeaf
 	}
 	switch old.(type) {
 	case string:
 		tree[path[0]] = value
-		return true
+		return nil
 	case bool:
-		v, err := strconv.ParseBool(value)
-		tree[path[0]] = v
-		return err == nil
+		if value != "true" && value != "false" {
+			return errors.New("is true or false")
+		}
+		tree[path[0]] = value == "true"
+		return nil
 	case float64:
 		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return errors.New("is a number")
+		}
 		tree[path[0]] = v
-		return err == nil
+		return nil
 	}
-	return false
+	return errNoLeaf
 }
 
 func leaves(prefix string, tree map[string]any) (names []string) {

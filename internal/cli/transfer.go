@@ -17,6 +17,7 @@ import (
 	"github.com/cardea-id/cardea/internal/app"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/transfer"
+	"github.com/cardea-id/cardea/internal/user"
 )
 
 // transfers is the service of imports and exports, without a spool: the files are
@@ -35,7 +36,7 @@ type userImport struct {
 	Roles       bool     `help:"Import the users' roles too."`
 	NoPasswords bool     `help:"Leave the password hashes out."`
 	DryRun      bool     `help:"Judge every record and write nobody."`
-	Report      string   `placeholder:"FILE" help:"Where to write a line of JSON for each record that is refused; unset, the first ten are shown."`
+	Report      string   `placeholder:"FILE" help:"Where to write a line of JSON for each record that is refused or skipped; unset, the first ten are shown."`
 
 	FirebaseSignerKeyFile string `placeholder:"FILE" help:"For Firebase: file with the base64_signer_key of the project's hash parameters."`
 	FirebaseSaltSeparator string `placeholder:"TEXT" help:"For Firebase: base64_salt_separator."`
@@ -52,7 +53,8 @@ func (userImport) Help() string {
 	}
 	return "Formats:\n\n" + strings.Join(lines, "\n") + "\n\n" +
 		"An import that was stopped, by whatever, goes on where it was when the same command is given again. " +
-		"Records that are not good are refused and left out; the command then fails, and all others are there."
+		"Records that are not good are refused and left out; the command then fails, and all others are there. " +
+		"Users who are there already are skipped, which is no failure; both stand in the report."
 }
 
 // imported is the result in JSON.
@@ -64,6 +66,7 @@ type imported struct {
 	Records int64  `json:"records"`
 	Created int64  `json:"created"`
 	Updated int64  `json:"updated"`
+	Skipped int64  `json:"skipped"` // who is there already, and stays as they are
 	Refused int64  `json:"refused"`
 }
 
@@ -79,7 +82,8 @@ func (c *userImport) Run(p *program) error {
 			return err
 		}
 		bar := p.progress()
-		o.Report, o.Progress = report, func(at transfer.Progress) { bar.at(at.Records, at.Total) }
+		told := &refusals{out: report, skips: c.OnConflict == transfer.Skip}
+		o.Report, o.Progress = told, func(at transfer.Progress) { bar.at(at.Records, at.Total) }
 		s.wrote = true
 		result, err := s.transfers().Import(s.ctx, by, o)
 		bar.end()
@@ -92,7 +96,7 @@ func (c *userImport) Run(p *program) error {
 		if err != nil {
 			return err
 		}
-		return c.tell(p, result, shown)
+		return c.tell(p, result, told.skipped, shown)
 	})
 }
 
@@ -102,7 +106,13 @@ func (c *userImport) options() (o transfer.Options, err error) {
 		Firebase: transfer.Firebase{SaltSeparator: c.FirebaseSaltSeparator, Rounds: c.FirebaseRounds, MemCost: c.FirebaseMemCost},
 	}
 	if o.Map, err = transfer.ParseMap(c.Map); err != nil {
-		return o, err
+		return o, usage("%s See: cardea user import --help", explain(err))
+	}
+	if _, known := transfer.Formats()[c.Format]; c.Format != "" && !known {
+		return o, usage("there is no format %q; there are: %s", c.Format, strings.Join(slices.Sorted(maps.Keys(transfer.Formats())), ", "))
+	}
+	if _, err := os.Stat(c.File); err != nil {
+		return o, fail("the file can not be read: %v", err)
 	}
 	if c.FirebaseSignerKeyFile != "" {
 		if err := app.CheckSecretFile(c.FirebaseSignerKeyFile); err != nil {
@@ -128,6 +138,28 @@ func (c *userImport) report() (io.WriteCloser, *firstLines, error) {
 	return file, &firstLines{}, err
 }
 
+// refusals passes on the report, and counts the records that were left out only
+// because their user is there already.
+type refusals struct {
+	out     io.Writer
+	skips   bool
+	skipped int64
+}
+
+// Write takes whole lines.
+func (r *refusals) Write(lines []byte) (int, error) {
+	for line := range bytes.Lines(lines) {
+		var refused transfer.Refusal
+		if err := json.Unmarshal(line, &refused); err != nil {
+			return 0, fmt.Errorf("read the report: %w", err)
+		}
+		if r.skips && refused.Code == user.ErrExists.Code {
+			r.skipped++
+		}
+	}
+	return r.out.Write(lines)
+}
+
 // firstLines keeps the first lines of what is written.
 type firstLines struct {
 	left  int
@@ -148,26 +180,32 @@ func (f *firstLines) Write(line []byte) (int, error) {
 // Close has nothing to do.
 func (*firstLines) Close() error { return nil }
 
-// tell says how an import ended. It fails if records were refused.
-func (c *userImport) tell(p *program, result transfer.Progress, shown *firstLines) error {
+// tell says how an import ended. It fails if records were refused; who is there
+// already is skipped, unless they were to be changed.
+func (c *userImport) tell(p *program, result transfer.Progress, skipped int64, shown *firstLines) error {
 	for _, line := range shown.lines {
 		var r transfer.Refusal
 		if err := json.Unmarshal(line, &r); err != nil {
 			return err
 		}
-		fmt.Fprintf(p.err, "line %d: %s %s: %s\n", r.Line, cell(r.Login), r.Code, cell(r.Message))
+		fmt.Fprintf(p.err, "line %d: %s: %s: %s\n", r.Line, cell(r.Login), r.Code, cell(r.Message))
 	}
-	form := imported{result.ID, result.State, result.Error, result.Format, result.Records, result.Created, result.Updated, result.Refused}
-	err := show(p.out, c.JSON, form, "format", form.Format, "records", form.Records, "created", form.Created, "updated", form.Updated, "refused", form.Refused)
+	form := imported{result.ID, result.State, result.Error, result.Format, result.Records, result.Created, result.Updated, skipped, result.Refused - skipped}
+	would := ""
+	if c.DryRun {
+		would = "would be "
+	}
+	err := show(p.out, c.JSON, form, "format", form.Format, "records", form.Records,
+		would+"created", form.Created, would+"updated", form.Updated, would+"skipped", form.Skipped, would+"refused", form.Refused)
 	switch {
 	case err != nil:
 		return err
 	case result.State == transfer.Failed:
 		return fmt.Errorf("the import ended early: %s", result.Error)
-	case result.Refused > 0 && c.Report == "":
-		return fail("%d of %d records were refused; write all of them to a file with --report FILE", result.Refused, result.Records)
-	case result.Refused > 0:
-		return fail("%d of %d records were refused; see %s", result.Refused, result.Records, c.Report)
+	case form.Refused > 0 && c.Report == "":
+		return fail("%d of %d records were refused; write all of them to a file with --report FILE", form.Refused, form.Records)
+	case form.Refused > 0:
+		return fail("%d of %d records were refused; see %s", form.Refused, form.Records, c.Report)
 	}
 	return nil
 }

@@ -51,13 +51,13 @@ func (c *userList) Run(p *program) error {
 			}
 			q.RoleID = ids[0]
 		}
-		return c.pages(p, s, by, q)
+		return c.pages(p, s, t, by, q)
 	})
 }
 
-func (c *userList) pages(p *program, s *session, by access.Actor, q user.Query) error {
+func (c *userList) pages(p *program, s *session, t tenant.Tenant, by access.Actor, q user.Query) error {
 	out := newUserPrinter(p.out, c.JSON)
-	left := c.Limit
+	left, found := c.Limit, 0
 	for {
 		if q.Limit = user.MaxPage; c.Limit > 0 {
 			q.Limit = min(left, user.MaxPage)
@@ -69,10 +69,13 @@ func (c *userList) pages(p *program, s *session, by access.Actor, q user.Query) 
 		if err := out.page(by.Tenant, users); err != nil {
 			return err
 		}
-		left -= len(users)
+		left, found = left-len(users), found+len(users)
 		if next == "" || c.Limit > 0 && left == 0 {
 			if next != "" {
 				fmt.Fprintf(p.err, "There are more than %d; see them with --limit 0.\n", c.Limit)
+			}
+			if found == 0 && !c.JSON {
+				fmt.Fprintf(p.err, "No such user in tenant %s.\n", t.Slug)
 			}
 			return out.end()
 		}
