@@ -106,7 +106,7 @@ func (a *App) mountDocs() {
 		// Nothing of a tenant is in it, so tools on any page may read it.
 		"Access-Control-Allow-Origin": {"*"},
 	}, func() ([]byte, error) { return describe().JSON(), nil })
-	reference := document(pageHead(), func() ([]byte, error) { return describe().Reference(styles()) })
+	reference := document(pageHead(), func() ([]byte, error) { return describe().Reference(styles(), a.Config.PublicURL) })
 	codes := document(pageHead(), func() ([]byte, error) { return describe().ErrorsPage(styles(), web.Codes()) })
 	for _, route := range []web.Route{
 		{Paths: []string{"/openapi.json"}, Endpoint: web.Endpoint{Handler: description, Media: "application/json"}, Doc: web.Doc{Summary: "Get this description"}},

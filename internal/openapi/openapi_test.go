@@ -223,9 +223,28 @@ func TestFilesTravelInTheirOwnTypes(t *testing.T) {
 		t.Errorf("the example is %v", example)
 	}
 	at(t, d, "paths", "/files", "post", "responses", "200", "content", "text/csv")
-	page, err := openapi.Describe(openapi.Info{}, nil, []openapi.Surface{{Dialect: web.API, Error: web.APIError{}}}, []web.Route{upload}).Reference(nil)
+	page, err := openapi.Describe(openapi.Info{}, nil, []openapi.Surface{{Dialect: web.API, Error: web.APIError{}}}, []web.Route{upload}).Reference(nil, "")
 	if err != nil || !strings.Contains(string(page), "--data-binary @FILE") {
 		t.Errorf("%v: the page does not show how to send a file", err)
+	}
+}
+
+// The list of calls has those that somebody would look for.
+func TestTheListLeavesOutWhatAlwaysRefuses(t *testing.T) {
+	t.Parallel()
+	routes := []web.Route{
+		{Method: "GET", Paths: []string{"/open"}, Public: true, Endpoint: web.Endpoint{Handler: http.NotFoundHandler(), Status: 200, Media: "text/html"}, Doc: web.Doc{Summary: "Open"}},
+		{Method: "GET", Paths: []string{"/never"}, Endpoint: web.Refuse(errTaken), Doc: web.Doc{Summary: "Never", Errors: []*problem.Problem{errTaken}}},
+		{Method: "GET", Paths: []string{"/style"}, Public: true, Endpoint: web.Endpoint{Handler: http.NotFoundHandler(), Status: 200, Media: "text/css"}, Doc: web.Doc{Summary: "Style"}},
+	}
+	page, err := openapi.Describe(openapi.Info{}, nil, []openapi.Surface{{Dialect: web.API, Error: web.APIError{}}}, routes).Reference(nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, listed := range map[string]bool{"getOpen": true, "getNever": false, "getStyle": false} {
+		if strings.Contains(string(page), `href="/docs#`+id+`"`) != listed || !strings.Contains(string(page), `id="`+id+`"`) {
+			t.Errorf("%s: want it on the page, and in the list: %v", id, listed)
+		}
 	}
 }
 
@@ -235,7 +254,7 @@ func TestPagesEscape(t *testing.T) {
 	evil := route()
 	evil.Doc.Summary, evil.Doc.Text = `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`
 	d := openapi.Describe(openapi.Info{Title: "T"}, nil, []openapi.Surface{{Dialect: web.API, Error: web.APIError{}}}, []web.Route{evil})
-	page, err := d.Reference([]string{"/ui/x.css"})
+	page, err := d.Reference([]string{"/ui/x.css"}, "https://id.test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +263,7 @@ func TestPagesEscape(t *testing.T) {
 			t.Errorf("the page holds %q", bad)
 		}
 	}
-	for _, want := range []string{`href="/ui/x.css"`, "curl -X POST", `{&#34;name&#34;:&#34;a&lt;b&#34;}`, "users:write", "openapi_test_taken", "/old/{id}/"} {
+	for _, want := range []string{`href="/ui/x.css"`, "curl -X POST", "URL=https://id.test\n", `{&#34;name&#34;:&#34;a&lt;b&#34;}`, "users:write", "openapi_test_taken", "/old/{id}/"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -28,8 +28,9 @@ type frame struct {
 
 type referencePage struct {
 	frame
-	Info    Info
-	Version string // of OpenAPI
+	Info      Info
+	Version   string // of OpenAPI
+	PublicURL string // of the server, for the examples
 }
 
 type errorsPage struct {
@@ -41,6 +42,11 @@ type group struct {
 	Tag        Tag
 	ID         string
 	Operations []operationView
+}
+
+// Calls are the operations that a reader may want to find.
+func (g group) Calls() []operationView {
+	return slices.DeleteFunc(slices.Clone(g.Operations), func(v operationView) bool { return v.isAside() })
 }
 
 // An operationView is an operation as a reader wants to see it.
@@ -70,9 +76,10 @@ type refusal struct {
 	Body         string // there
 }
 
-// Reference is the description as a page.
-func (d *Document) Reference(styles []string) ([]byte, error) {
-	return render("reference.html", referencePage{frame{"API reference", styles, d.groups()}, d.Info, d.OpenAPI})
+// Reference is the description as a page. The examples are calls of the server at
+// publicURL.
+func (d *Document) Reference(styles []string, publicURL string) ([]byte, error) {
+	return render("reference.html", referencePage{frame{"API reference", styles, d.groups()}, d.Info, d.OpenAPI, publicURL})
 }
 
 // ErrorsPage is the table of error codes as a page beside it.
@@ -149,6 +156,17 @@ func (d *Document) view(op *Operation) operationView {
 	return v
 }
 
+// isAside reports whether the operation always refuses, or gives out a file of the
+// pages: it is described, but nobody looks for it.
+func (v operationView) isAside() bool {
+	for status, r := range v.Responses {
+		if _, isStyle := r.Content["text/css"]; status < "400" && !isStyle {
+			return false
+		}
+	}
+	return true
+}
+
 // shownAliases leaves out addresses that differ in a slash at the end only.
 func shownAliases(op *Operation) (out []string) {
 	for _, alias := range op.aliases {
@@ -186,9 +204,9 @@ func curl(op *Operation) string {
 	if op.method != http.MethodGet {
 		b.WriteString(" -X " + op.method)
 	}
-	b.WriteString(` "$CARDEA_URL` + op.path + `"`)
+	b.WriteString(` "$URL` + op.path + `"`)
 	if !op.public {
-		b.WriteString(` \` + "\n" + `  -H "Authorization: Bearer $CARDEA_KEY"`)
+		b.WriteString(` \` + "\n" + `  -H "Authorization: Bearer $KEY"`)
 	}
 	switch media := jsonBody(op); {
 	case op.RequestBody != nil && (media == nil || len(op.RequestBody.Content) > 1):

@@ -182,7 +182,8 @@ func (s *Service) Mount(r *web.Router) {
 				},
 				Errors: problems{ErrCursor}, Example: []Full{exampleFull()}}},
 		{Method: "POST", Paths: []string{"/api/v1/users", "/api/api/users"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postUser),
-			Doc: web.Doc{Tag: tag, Summary: "Create a user", Text: "A user needs an e-mail address, a phone number or a username; each belongs to one user of the tenant.",
+			Doc: web.Doc{Tag: tag, Summary: "Create a user", Text: "A user needs an e-mail address, a phone number or a username; each belongs to one user of the tenant. " +
+				"Members of other names than those below are ignored. A password can not be set here: import it as a hash, or use cardea user create.",
 				Errors: append(problems{ErrExists}, fields...), Request: exampleCreate, Example: exampleCreated()}},
 		{Method: "GET", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersRead, Endpoint: web.JSON(http.StatusOK, s.getUser),
 			Doc: web.Doc{Tag: tag, Summary: "Get a user by id", Text: "An e-mail address in place of the id is taken too, and answered in the short form.",
@@ -191,7 +192,7 @@ func (s *Service) Mount(r *web.Router) {
 			Doc: web.Doc{Tag: tag, Summary: "Get a user by e-mail address", Text: "Answers the short form: id and connection_type instead of _id and connection_id.",
 				Errors: problems{ErrNotFound, ErrEmail}, Example: exampleShort}},
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.putUser),
-			Doc: web.Doc{Tag: tag, Summary: "Update a user", Text: "What the body does not name stays as it is. A new e-mail address is unverified.",
+			Doc: web.Doc{Tag: tag, Summary: "Update a user", Text: "What the body does not name stays as it is, and names it does not know are ignored. A new e-mail address is unverified. A password can not be set here.",
 				Errors: append(problems{ErrNotFound, ErrExists}, fields...), Request: exampleUpdate, Example: exampleUpdated()}},
 		{Method: "POST", Paths: []string{"/api/v1/users/{userid}/verify"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postVerify),
 			Doc: web.Doc{Tag: tag, Summary: "Set whether a user's e-mail address is verified", Text: "The booleans true and false are taken too, and the misspelt name vefification_status.",
