@@ -54,7 +54,7 @@ type Bootstrap struct {
 
 // ErrNotDevelopers is what the developer mode keeps its hands off: a server set up
 // for production, and data that it has not made itself.
-var ErrNotDevelopers = errors.New("this is not the developer mode's")
+var ErrNotDevelopers = errors.New("cardea dev keeps off what is not its own")
 
 // CheckDeveloper returns ErrNotDevelopers if the configuration is one for
 // production, which speaks TLS or has https in its address: somebody has it in the
@@ -67,8 +67,11 @@ func (l *Loaded) CheckDeveloper() error {
 			continue
 		}
 		set = append(set, fmt.Sprintf("%s is %s (%s)", name, value, from))
-		if from == setting(name).Env() {
+		switch {
+		case from == setting(name).Env():
 			variables = append(variables, from)
+		case !strings.HasPrefix(from, "--") && !slices.Contains(variables, ConfigFileVariable):
+			variables = append(variables, ConfigFileVariable) // or --config, which is easily seen
 		}
 	}
 	if len(set) == 0 {
@@ -78,8 +81,8 @@ func (l *Loaded) CheckDeveloper() error {
 	if len(variables) > 0 {
 		next = "run: unset " + strings.Join(variables, " ")
 	}
-	return fmt.Errorf("%w: %s, as on a server for production. cardea dev would make a demo tenant there and speak plain http. "+
-		"To develop, %s, and the same for a database and key of production; or use another terminal. To run it for real: cardea serve",
+	return fmt.Errorf("%w: %s, as on a server for production, where it would make a demo tenant and speak plain http. "+
+		"To develop, %s, and so for a database and key of production, or use another terminal. To run it for real: cardea serve",
 		ErrNotDevelopers, strings.Join(set, ", "), next)
 }
 

@@ -158,6 +158,7 @@ func TestDevRefuses(t *testing.T) {
 	}{
 		"an address with https":    {t.TempDir(), []string{"CARDEA_PUBLIC_URL=https://id.test"}, []string{"public_url is https://id.test (CARDEA_PUBLIC_URL)", "unset CARDEA_PUBLIC_URL,"}},
 		"TLS files":                {t.TempDir(), []string{"CARDEA_TLS_CERT=none.pem", "CARDEA_TLS_KEY=none.key"}, []string{"unset CARDEA_TLS_CERT CARDEA_TLS_KEY"}},
+		"a file for production":    {t.TempDir(), []string{"CARDEA_CONFIG=" + productionFile(t)}, []string{"cardea.yaml line 1)", "unset CARDEA_CONFIG,"}},
 		"a database in use":        {t.TempDir(), onUsed, []string{"has tenants or users that cardea dev with the folder .cardea has not made", "unset CARDEA_DATABASE_URL"}},
 		"another's developer data": {t.TempDir(), []string{"CARDEA_DATABASE_URL=sqlite:" + filepath.Join(own, ".cardea", "cardea.db")}, []string{"bootstrap.json does not belong to it"}},
 		"to lose a bootstrap.json": {own, []string{"CARDEA_DATABASE_URL=" + dbtest.EmptyURL(t, database.PostgreSQL)}, []string{"belongs to the database sqlite:.cardea/cardea.db", "--data DIR"}},
@@ -180,6 +181,15 @@ func TestDevRefuses(t *testing.T) {
 	if p := command(t, t.TempDir(), onUsed, "tenant", "list"); strings.Contains(p.out.String(), "demo") {
 		t.Errorf("it has made a tenant:\n%s", p.out.String())
 	}
+}
+
+func productionFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cardea.yaml")
+	if err := os.WriteFile(path, []byte("public_url: https://id.test\ntls_cert: cert.pem\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func TestDevSaysHowToListenElsewhere(t *testing.T) {
