@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/user"
 )
 
 // ErrTooShort says that a password breaks the length rule.
@@ -34,16 +35,19 @@ func Check(password string) error {
 
 // Set stores the hash of a user's password, in place of the one before. A
 // temporary password must be changed at the next sign-in. The actor needs
-// users:write.
-func Set(ctx context.Context, tx *database.Tx, by access.Actor, user, hash string, temporary bool) error {
+// users:write, and roles:write for an administrator's.
+func Set(ctx context.Context, tx *database.Tx, by access.Actor, id, hash string, temporary bool) error {
 	if err := by.Require(access.UsersWrite); err != nil {
+		return err
+	}
+	if err := user.Guard(ctx, tx, by, id); err != nil {
 		return err
 	}
 	tx.Later(`
 		INSERT INTO passwords (tenant_id, user_id, hash, temporary, changed_at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant_id, user_id) DO UPDATE SET hash = excluded.hash, temporary = excluded.temporary, changed_at = excluded.changed_at`,
-		by.Tenant, user, hash, temporary, tx.Millis())
-	return audit.Append(tx, by, audit.Event{Action: "password.set", Target: "user", TargetID: user})
+		by.Tenant, id, hash, temporary, tx.Millis())
+	return audit.Append(tx, by, audit.Event{Action: "password.set", Target: "user", TargetID: id})
 }
 
 // Find returns the stored hash of a user, empty if there is no password.

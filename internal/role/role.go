@@ -1,9 +1,10 @@
 // Package role keeps the roles of a tenant: the built-in ones, made with the
 // tenant, and those that are added.
 //
-//	Seed     the built-in roles of a new tenant
-//	Create   one more
-//	All      every role of a tenant
+//	Seed      the built-in roles of a new tenant
+//	Create    one more
+//	All       every role of a tenant
+//	AnyAdmin  whether some of them make an administrator
 //
 // Which user holds which role is kept with the user. An attacker would give
 // themselves a role: giving and making roles takes roles:write.
@@ -12,6 +13,7 @@ package role
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,6 +92,12 @@ func All(ctx context.Context, db database.Reader, tenant string) ([]Role, error)
 		r.CreatedAt = time.UnixMilli(created).UTC()
 		return r, err
 	})
+}
+
+// AnyAdmin reports whether one of the ids is that of an administrator's role.
+func AnyAdmin(ctx context.Context, db database.Reader, tenant string, ids []string) (bool, error) {
+	roles, err := All(ctx, db, tenant)
+	return slices.ContainsFunc(roles, func(r Role) bool { return r.IsAdmin && slices.Contains(ids, r.ID) }), err
 }
 
 func insertRole(ctx context.Context, tx *database.Tx, tenant string, r Role) error {

@@ -2,7 +2,6 @@ package user
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -18,6 +17,11 @@ import (
 // settled_id, and only those after it are counted when asked. Ids sort by
 // creation, so new users come after it and creating one touches no common row;
 // deleting and importing older ids correct the number in their transaction.
+
+// foreign is the first id that no clock of ours makes before the year 2248. Ids that
+// came along from a system that counts seconds lie beyond it; they are part of the
+// kept number from the moment they come in.
+const foreign = "080000000000000000000000"
 
 // settleAfter is how old an id must be to be counted for good. No transaction that
 // began longer ago than database.MaxWrite is committed; the rest is for clocks
@@ -69,7 +73,7 @@ func (s *Service) countAll(ctx context.Context, tenant string) (int64, error) {
 	err := s.DB.QueryRow(ctx, `
 		SELECT COALESCE((SELECT users FROM user_counts WHERE tenant_id = $1), 0),
 			(SELECT count(*) FROM users WHERE tenant_id = $1
-				AND id > COALESCE((SELECT settled_id FROM user_counts WHERE tenant_id = $1), ''))`, tenant).Scan(&settled, &tail)
+				AND id > COALESCE((SELECT settled_id FROM user_counts WHERE tenant_id = $1), '') AND id < $2)`, tenant, foreign).Scan(&settled, &tail)
 	if err != nil {
 		return 0, fmt.Errorf("count users: %w", err)
 	}
@@ -85,13 +89,9 @@ func (s *Service) countAll(ctx context.Context, tenant string) (int64, error) {
 // counted users wait until the new number stands.
 func settle(ctx context.Context, tx *database.Tx, tenant string) error {
 	upTo := secret.FirstID(tx.Now.Add(-settleAfter))
-	var from string
-	err := tx.QueryRow(ctx, `
-		INSERT INTO user_counts (tenant_id, settled_id, users) VALUES ($1, '', 0)
-		ON CONFLICT (tenant_id) DO UPDATE SET users = user_counts.users
-		RETURNING settled_id`, tenant).Scan(&from)
+	from, err := lockCount(ctx, tx, tenant)
 	if err != nil {
-		return fmt.Errorf("lock user count: %w", err)
+		return err
 	}
 	if from >= upTo {
 		return nil
@@ -105,19 +105,29 @@ func settle(ctx context.Context, tx *database.Tx, tenant string) error {
 	return nil
 }
 
-// countOld adds users whose ids may lie in the settled part to the number.
-func countOld(ctx context.Context, tx *database.Tx, tenant string, ids []string) error {
-	var settled string
-	err := tx.QueryRow(ctx, "UPDATE user_counts SET users = users WHERE tenant_id = $1 RETURNING settled_id", tenant).Scan(&settled)
-	if errors.Is(err, database.ErrNoRows) {
-		return nil
-	}
+// lockCount makes everyone who changes the kept number wait for this transaction,
+// and returns up to where users are settled.
+func lockCount(ctx context.Context, tx *database.Tx, tenant string) (settled string, err error) {
+	err = tx.QueryRow(ctx, `
+		INSERT INTO user_counts (tenant_id, settled_id, users) VALUES ($1, '', 0)
+		ON CONFLICT (tenant_id) DO UPDATE SET users = user_counts.users
+		RETURNING settled_id`, tenant).Scan(&settled)
 	if err != nil {
-		return fmt.Errorf("lock user count: %w", err)
+		return "", fmt.Errorf("lock user count: %w", err)
+	}
+	return settled, nil
+}
+
+// countOld adds users to the kept number whose ids belong to it: ids that came along
+// and are not new.
+func countOld(ctx context.Context, tx *database.Tx, tenant string, ids []string) error {
+	settled, err := lockCount(ctx, tx, tenant)
+	if err != nil {
+		return err
 	}
 	n := int64(0)
 	for _, id := range ids {
-		if id <= settled {
+		if id <= settled || id >= foreign {
 			n++
 		}
 	}

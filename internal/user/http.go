@@ -380,7 +380,7 @@ type body struct {
 	FirstName     *string         `json:"first_name"`
 	LastName      *string         `json:"last_name"`
 	Groups        json.RawMessage `json:"groups" doc:"Anything; kept as it is"`
-	RawAttributes json.RawMessage `json:"raw_attributes" doc:"An object of free keys, at most 64 KiB"`
+	RawAttributes json.RawMessage `json:"raw_attributes" doc:"An object of free keys, at most 16 KiB and 500 members"`
 	// Not in the contract's old pages:
 	Username      *string         `json:"username"`
 	Phone         *string         `json:"phone" doc:"In international form, such as +4915112345678"`

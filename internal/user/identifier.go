@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
 )
 
 // Problems of identifiers.
@@ -68,7 +69,7 @@ func foldLocal(s string) (string, bool) {
 	if ascii {
 		return strings.ToLower(s), true
 	}
-	return fold(s), true
+	return fold(s), looksHonest(s)
 }
 
 // isOwnLetter reports whether r is a letter, mark or digit that stays itself:
@@ -77,11 +78,26 @@ func isOwnLetter(r rune) bool {
 	if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) {
 		return false
 	}
+	if unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) { // nobody sees them
+		return false
+	}
 	if unicode.ToUpper(r) < utf8.RuneSelf || unicode.ToLower(r) < utf8.RuneSelf {
 		return false
 	}
 	plain := norm.NFKC.String(string(r))
 	return plain == norm.NFC.String(string(r)) && strings.IndexFunc(cases.Fold().String(plain), func(r rune) bool { return r < utf8.RuneSelf }) < 0
+}
+
+// looksHonest refuses what is made to look like something else: a mark without a
+// letter to stand on, and Latin letters among those of a script that has the same
+// shapes (Unicode TR 39, section 5.2).
+func looksHonest(s string) bool {
+	first, _ := utf8.DecodeRuneInString(s)
+	latin := strings.ContainsFunc(s, func(r rune) bool { return unicode.Is(unicode.Latin, r) })
+	alike := strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.In(r, unicode.Cyrillic, unicode.Greek, unicode.Armenian, unicode.Cherokee, unicode.Coptic, unicode.Lisu)
+	})
+	return !unicode.IsMark(first) && !(latin && alike)
 }
 
 func foldDomain(s string) (string, bool) {
@@ -164,14 +180,19 @@ func ParseUsername(s string) (string, error) {
 			return "", ErrUsername
 		}
 	}
+	if !looksHonest(s) || secret.IsID(s) { // an id as a name would name two users
+		return "", ErrUsername
+	}
 	return s, nil
 }
 
-// fold is the form in which names are compared: NFKC, case-folded.
+// fold is the form in which names are compared: NFKC and lower case, by way of upper
+// case, so that letters with several lower-case forms have one. Unlike full case
+// folding it is stable for every code point.
 func fold(s string) string {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
-			return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(s)))
+			return norm.NFKC.String(strings.ToLower(strings.ToUpper(norm.NFKC.String(s))))
 		}
 	}
 	return strings.ToLower(s)

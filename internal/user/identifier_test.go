@@ -3,6 +3,7 @@ package user_test
 import (
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/cardea-id/cardea/internal/user"
 )
@@ -72,6 +73,54 @@ func TestParseUsername(t *testing.T) {
 	for _, in := range []string{"", " ", "a b", "a/b", "a#b", "a\nb", "a\x00b", "ａnn", "m\u0131ke", "a\xff", strings.Repeat("a", 256), "a'b", `a"b`, "a,b"} {
 		if got, err := user.ParseUsername(in); err == nil {
 			t.Errorf("ParseUsername(%q) = %q, want an error", in, got)
+		}
+	}
+}
+
+// Every letter that identifiers take has one form, whatever case it comes in.
+func TestEveryLetterHasOneForm(t *testing.T) {
+	t.Parallel()
+	taken := 0
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		once, err := user.ParseEmail("x" + string(r) + "@example.com")
+		if err != nil {
+			once, err = user.ParseEmail(string(r) + "@example.com") // not beside a Latin letter
+		}
+		if err != nil {
+			continue
+		}
+		taken++
+		for _, s := range []string{once, strings.ToUpper(once), strings.ToLower(once)} {
+			if again, err := user.ParseEmail(s); err == nil && again != once {
+				t.Errorf("%U: %q becomes %q", r, s, again)
+			}
+		}
+	}
+	if taken < 50_000 {
+		t.Errorf("only %d letters are taken", taken)
+	}
+}
+
+func TestLookAlikesAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]string{
+		"grapheme joiner": "admin\u034f", "variation selector": "admin\ufe0f", "variation selector supplement": "admin\U000E0100", "Khmer inherent vowel": "admin\u17b4",
+		"Mongolian variation selector": "admin\u180b", "Hangul fillers": "ad\u115fmin", "Hangul filler": "ad\u1160min", "Cyrillic a": "\u0430dmin", "Greek o": "r\u03bfot", "a mark first": "\u0301admin",
+		"an id": "6694c154565dfee5166d1cc7",
+	} {
+		if got, err := user.ParseUsername(s); err == nil {
+			t.Errorf("%s: ParseUsername(%q) = %q", name, s, got)
+		}
+		if name == "an id" { // as an address it is one
+			continue
+		}
+		if got, err := user.ParseEmail(s + "@example.com"); err == nil {
+			t.Errorf("%s: ParseEmail = %q", name, got)
+		}
+	}
+	for _, s := range []string{"админ", "διαχειριστής", "müller", "山田taro", "أحمد"} {
+		if _, err := user.ParseUsername(s); err != nil {
+			t.Errorf("ParseUsername(%q): %v", s, err)
 		}
 	}
 }

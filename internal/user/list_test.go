@@ -317,3 +317,23 @@ func TestCountStaysExact(t *testing.T) {
 		}
 	})
 }
+
+// Ids of a system that counts seconds sort behind all of ours, and never settle.
+func TestCountIncludesForeignIDs(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		foreign := []user.User{{ID: "6694c154565dfee5166d1cc7", Email: "a@example.com"}, {ID: "6694c154565dfee5166d1cc8", Email: "b@example.com"}}
+		err := b.DB.Write(t.Context(), func(tx *database.Tx) error {
+			_, err := b.Import(t.Context(), tx, b.by, tenantA, foreign)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.create(t, user.User{Email: "c@example.com"})
+		b.wantCount(t, user.Filter{}, 3)
+		b.remove(t, foreign[0].ID)
+		b.wantCount(t, user.Filter{}, 2)
+		b.create(t, user.User{Email: "d@example.com"})
+		b.wantCount(t, user.Filter{}, 3)
+	})
+}

@@ -214,7 +214,7 @@ func updateUser(ctx context.Context, tx *database.Tx, tenant string, u User, rol
 func deleteUser(ctx context.Context, tx *database.Tx, tenant, id string) error {
 	// The count first: whoever settles the count at the same time waits here, so
 	// that the user is counted either by both or by neither.
-	tx.Later("UPDATE user_counts SET users = users - 1 WHERE tenant_id = $1 AND settled_id >= $2", tenant, id)
+	tx.Later("UPDATE user_counts SET users = users - 1 WHERE tenant_id = $1 AND (settled_id >= $2 OR $2 >= $3)", tenant, id, foreign)
 	u, err := scanUser(tx.QueryRow(ctx, "DELETE FROM users WHERE tenant_id = $1 AND id = $2 RETURNING "+columns, tenant, id))
 	if err != nil {
 		return notFound(err, "delete user")

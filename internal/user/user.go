@@ -26,6 +26,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 )
 
@@ -41,8 +42,10 @@ var (
 // Limits of what a user may hold, in bytes.
 const (
 	maxName       = 256
-	maxAttributes = 64 << 10
+	maxAttributes = 16 << 10
+	maxKeys       = 500 // members of attributes
 	maxRoles      = 100
+	maxAction     = 254
 )
 
 // A User is a person known to one tenant.
@@ -123,7 +126,7 @@ func (u *User) checkExtras() error {
 	u.EmailVerified = u.EmailVerified && u.Email != ""
 	u.PhoneVerified = u.PhoneVerified && u.Phone != ""
 	if len(u.Attributes) > maxAttributes || len(u.Groups) > maxAttributes {
-		return ErrInvalid.Saying("Attributes and groups may have 64 KiB each.").In("raw_attributes")
+		return ErrInvalid.Saying("Attributes and groups may have 16 KiB each.").In("raw_attributes")
 	}
 	if isNull(u.Attributes) {
 		u.Attributes = nil
@@ -134,6 +137,14 @@ func (u *User) checkExtras() error {
 	if u.Attributes != nil && u.Attributes[0] != '{' {
 		return ErrInvalid.Saying("raw_attributes must be a JSON object.").In("raw_attributes")
 	}
+	if members(u.Attributes) > maxKeys {
+		return ErrInvalid.Saying("raw_attributes has at most %d members.", maxKeys).In("raw_attributes")
+	}
+	for _, action := range u.RequiredActions {
+		if len(action) > maxAction || !utf8.ValidString(action) || strings.ContainsFunc(action, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return ErrInvalid.Saying("A required action has at most %d bytes, all of them printable.", maxAction).In("required_actions")
+		}
+	}
 	if len(u.RoleIDs) > maxRoles || len(u.RequiredActions) > maxRoles {
 		return ErrInvalid.Saying("A user holds at most %d roles.", maxRoles).In("role_id")
 	}
@@ -143,6 +154,29 @@ func (u *User) checkExtras() error {
 		}
 	}
 	return nil
+}
+
+// members counts the members of a JSON object, and of no object within it.
+func members(raw json.RawMessage) (n int) {
+	depth, inString, escaped := 0, false, false
+	for _, c := range raw {
+		switch {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped = c == '\\'
+			inString = c != '"'
+		case c == '"':
+			inString = true
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		case c == ':' && depth == 1:
+			n++
+		}
+	}
+	return n
 }
 
 func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
@@ -258,7 +292,8 @@ func (c Change) apply(u *User) (changed []string) {
 }
 
 // Update changes a user and returns it. Nothing to change is no error. The actor
-// needs users:write, and roles:write to change roles.
+// needs users:write, and roles:write to change roles or how an administrator signs
+// in.
 func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, id string, c Change) (User, error) {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return User{}, err
@@ -280,6 +315,11 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := normalise(&c); err != nil {
 		return User{}, err
 	}
+	if c.isSensitive() {
+		if err := guard(ctx, tx, by, old); err != nil {
+			return User{}, err
+		}
+	}
 	u := old
 	changed := c.apply(&u)
 	if len(changed) == 0 {
@@ -297,6 +337,38 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 	}
 	queueSearch(tx, by.Tenant, u.ID, u.ID)
 	return u, audit.Append(tx, by, audit.Event{Action: "user.updated", Target: "user", TargetID: id, Detail: map[string]any{"changed": changed}})
+}
+
+// isSensitive reports whether c touches how the user signs in.
+func (c Change) isSensitive() bool {
+	return c.Username != nil || c.Email != nil || c.Phone != nil || c.EmailVerified != nil || c.PhoneVerified != nil || c.IsActive != nil || c.RequiredActions != nil
+}
+
+// guard lets only an actor with roles:write change how an administrator signs in:
+// whoever could would be an administrator soon.
+func guard(ctx context.Context, tx *database.Tx, by access.Actor, u User) error {
+	if len(u.RoleIDs) == 0 || by.May(access.RolesWrite) {
+		return nil
+	}
+	admin, err := role.AnyAdmin(ctx, tx, by.Tenant, u.RoleIDs)
+	if err == nil && admin {
+		err = access.ErrDenied.Because("%s lacks roles:write for an administrator", by.Name)
+	}
+	return err
+}
+
+// Guard is for what belongs to a user and is kept elsewhere: it returns ErrNotFound,
+// or access.ErrDenied if the user is an administrator and the actor lacks
+// roles:write.
+func Guard(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
+	if by.May(access.RolesWrite) {
+		return nil
+	}
+	u, err := findUser(ctx, tx, by.Tenant, id)
+	if err != nil {
+		return err
+	}
+	return guard(ctx, tx, by, u)
 }
 
 // normalise brings addresses of a change into the form they are compared in.
@@ -318,13 +390,16 @@ func normalise(c *Change) error {
 }
 
 // Delete removes a user and, through foreign keys, everything that hangs on it.
-// The actor needs users:write.
+// The actor needs users:write, and roles:write to delete an administrator.
 func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return err
 	}
 	if !secret.IsID(id) {
 		return ErrNotFound
+	}
+	if err := Guard(ctx, tx, by, id); err != nil {
+		return err
 	}
 	if err := deleteUser(ctx, tx, by.Tenant, id); err != nil {
 		return err

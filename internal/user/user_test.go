@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/database/dbtest"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/user"
 )
@@ -178,6 +179,9 @@ func TestCreateRefuses(t *testing.T) {
 			"nothing to be found by":      {user.User{FirstName: "Ann"}, user.ErrNobody},
 			"attributes that are a list":  {user.User{Email: "a@example.com", Attributes: json.RawMessage(`[]`)}, user.ErrInvalid},
 			"attributes that are too big": {user.User{Email: "a@example.com", Attributes: json.RawMessage(`{"a":"` + strings.Repeat("x", 1<<16) + `"}`)}, user.ErrInvalid},
+			"attributes without end":      {user.User{Email: "a@example.com", Attributes: json.RawMessage(`{` + strings.Repeat(`"a":1,`, 500) + `"b":{"c":1}}`)}, user.ErrInvalid},
+			"an action that is too long":  {user.User{Email: "a@example.com", RequiredActions: []string{strings.Repeat("x", 255)}}, user.ErrInvalid},
+			"an action not printable":     {user.User{Email: "a@example.com", RequiredActions: []string{"\x1b[2J"}}, user.ErrInvalid},
 			"a name with a line break":    {user.User{Email: "a@example.com", FirstName: "a\nb"}, user.ErrInvalid},
 			"a name that is too long":     {user.User{Email: "a@example.com", LastName: strings.Repeat("x", 257)}, user.ErrInvalid},
 			"a role that is no id":        {user.User{Email: "a@example.com", RoleIDs: []string{"owner"}}, problem.New(problem.Invalid, "invalid_role", "")},
@@ -354,6 +358,40 @@ func TestDeleteInheritsNothing(t *testing.T) {
 				t.Errorf("%s: %d rows left, %v", name, left, err)
 			}
 		}
+	})
+}
+
+// Who may only write users must not become an administrator by way of one.
+func TestAdministratorsAreGuarded(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		var owner string
+		err := b.DB.Write(t.Context(), func(tx *database.Tx) error {
+			tx.Later("INSERT INTO tenants (id, slug, name, kind, settings, data_key, created_at, modified_at) VALUES ($1, $1, '', '', '{}', $2, 0, 0)", tenantA, []byte{1})
+			roles, err := role.Seed(t.Context(), tx, tenantA)
+			owner = roles[role.Owner].ID
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin, plain := b.create(t, user.User{Email: "admin@example.com", RoleIDs: []string{owner}}), b.create(t, user.User{Email: "ann@example.com", RoleIDs: []string{tenantB}})
+		b.by = access.Visitor(tenantA, "").With(access.UsersRead, access.UsersWrite)
+		for _, c := range []user.Change{{Email: ptr("x@example.com")}, {Username: ptr("x")}, {Phone: ptr("+4915112345678")}, {IsActive: ptr(false)}, {EmailVerified: ptr(true)}, {RequiredActions: &[]string{}}} {
+			if _, err := b.tryUpdate(t.Context(), admin.ID, c); !errors.Is(err, access.ErrDenied) {
+				t.Errorf("update of an administrator %+v: %v, want ErrDenied", c, err)
+			}
+		}
+		for name, try := range map[string]func(tx *database.Tx, id string) error{
+			"delete":       func(tx *database.Tx, id string) error { return b.Delete(t.Context(), tx, b.by, id) },
+			"set password": func(tx *database.Tx, id string) error { return user.Guard(t.Context(), tx, b.by, id) },
+		} {
+			if err := b.DB.Write(t.Context(), func(tx *database.Tx) error { return try(tx, admin.ID) }); !errors.Is(err, access.ErrDenied) {
+				t.Errorf("%s an administrator: %v, want ErrDenied", name, err)
+			}
+		}
+		b.update(t, admin.ID, user.Change{FirstName: ptr("Ada")})
+		b.update(t, plain.ID, user.Change{IsActive: ptr(false)})
+		b.remove(t, plain.ID)
 	})
 }
 
