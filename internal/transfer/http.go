@@ -262,7 +262,7 @@ func (s *Service) enqueue(ctx context.Context, by access.Actor, o Options, name 
 		return kept{}, fmt.Errorf("open the spooled file: %w", err)
 	}
 	defer file.Close()
-	r, err := newReaderOf(file, &o)
+	r, err := newReaderOf(ctx, file, &o, nil)
 	if err != nil {
 		return kept{}, err
 	}

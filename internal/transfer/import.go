@@ -45,11 +45,12 @@ func (s *Service) Import(ctx context.Context, by access.Actor, o Options) (Progr
 	if err := o.check(by); err != nil {
 		return Progress{}, err
 	}
-	r, err := newReaderOf(file, &o)
+	var m kept
+	r, err := newReaderOf(ctx, file, &o, func(ctx context.Context) error { return s.stillRuns(ctx, m) })
 	if err != nil {
 		return Progress{}, err
 	}
-	m := kept{options: o, Source: filepath.Base(o.File), tenant: by.Tenant}
+	m = kept{options: o, Source: filepath.Base(o.File), tenant: by.Tenant}
 	m.Size, m.Format, m.State, m.window = r.length, o.Format, Running, position{line: 1}
 	if !o.DryRun {
 		mark, err := fingerprint(ctx, file, "command", o)
@@ -87,7 +88,7 @@ func (o *Options) check(by access.Actor) error {
 	return nil
 }
 
-func newReaderOf(file *os.File, o *Options) (*reader, error) {
+func newReaderOf(ctx context.Context, file *os.File, o *Options, still func(context.Context) error) (*reader, error) {
 	at, err := file.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("look at the file: %w", err)
@@ -95,12 +96,24 @@ func newReaderOf(file *os.File, o *Options) (*reader, error) {
 	if !at.Mode().IsRegular() {
 		return nil, ErrOptions.Saying("The file must be a regular file: an import goes back and forth in it.")
 	}
-	return newReader(file, at.Size(), o)
+	return newReader(&watched{ReaderAt: file, ctx: ctx, still: still}, at.Size(), o)
+}
+
+// stillRuns returns ErrLost for an import that has been cancelled.
+func (s *Service) stillRuns(ctx context.Context, m kept) error {
+	if m.ID == "" { // a dry run of the command, or not begun
+		return nil
+	}
+	m, err := findImport(ctx, s.DB, m.tenant, m.ID)
+	if err == nil && m.State != Running {
+		err = ErrLost
+	}
+	return err
 }
 
 // order numbers the way in which records are found and sorted. An import can not
 // go on under another one.
-const order = 1
+const order = 2
 
 // fingerprint stands for all of the file and how it is read.
 func fingerprint(ctx context.Context, file io.ReaderAt, from string, o Options) (string, error) {
@@ -200,6 +213,7 @@ func (w *run) scan(ctx context.Context) (window []found, next position, err erro
 		w.window = make([]found, 0, min(windowRecords, w.reader.length/64+1))
 	}
 	window = w.window[:0]
+	w.reader.plain = 0 // as for whoever goes on from here
 	for len(window) < windowRecords {
 		at, err := w.reader.next()
 		if errors.Is(err, io.EOF) {

@@ -81,6 +81,17 @@ func TestImportRefusesBrokenRecordsAlone(t *testing.T) {
 	})
 }
 
+// Read once for each row, this file would take minutes.
+func TestQuotesWithoutEndAreReadOnce(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		text := strings.Repeat("\"x\",\"\n", 60_000)
+		got, report := b.load(t, transfer.Options{DryRun: true, File: file(t, "email", text+"a@x.test")})
+		if got.Created != 1 || got.Refused != 60_000 || report[59_999].Line != 60_001 {
+			t.Errorf("%+v, the last %+v", got, report[len(report)-1])
+		}
+	})
+}
+
 func TestReportsNameTheRecordAndNoSecret(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		_, report := b.load(t, transfer.Options{Format: "jsonl", File: file(t, ``, `{"email":"a@x.test"}`, ``,

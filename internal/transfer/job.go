@@ -191,7 +191,7 @@ func (s *Service) resume(ctx context.Context, m kept) error {
 	if o.Firebase.SignerKey, err = s.openSigner(ctx, m); err != nil {
 		return err
 	}
-	r, err := newReaderOf(file, &o)
+	r, err := newReaderOf(ctx, file, &o, func(ctx context.Context) error { return s.stillRuns(ctx, m) })
 	if err != nil {
 		return err
 	}

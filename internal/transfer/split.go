@@ -3,11 +3,13 @@ package transfer
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // maxRecord is how many bytes of the file one user may take.
@@ -47,6 +49,9 @@ type splitter struct {
 
 	closing bool // the records are in an array, whose end must come
 	comma   byte // between the cells of CSV
+	// plain is up to where each line of CSV is taken for a row, since a quote was
+	// open all the way to there.
+	plain int64
 }
 
 func newSplitter(file io.ReaderAt, length int64) *splitter {
@@ -58,6 +63,29 @@ func newSplitter(file io.ReaderAt, length int64) *splitter {
 func (s *splitter) seek(to position) {
 	s.in.Reset(io.NewSectionReader(s.file, to.offset, s.length-to.offset))
 	s.at = to
+}
+
+// A watched file is one that stops to be read when ctx ends or still says so, even
+// where it has no records for gigabytes.
+type watched struct {
+	io.ReaderAt
+	ctx    context.Context
+	still  func(context.Context) error // asked every 16 MiB; nil if there is nobody to ask
+	unseen atomic.Int64                // bytes since
+}
+
+// ReadAt implements io.ReaderAt.
+func (w *watched) ReadAt(p []byte, offset int64) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if w.still != nil && w.unseen.Add(int64(len(p))) > 16<<20 {
+		w.unseen.Store(0)
+		if err := w.still(w.ctx); err != nil {
+			return 0, err
+		}
+	}
+	return w.ReaderAt.ReadAt(p, offset)
 }
 
 // next returns the next record, or io.EOF. Its text stays in s.text until the
@@ -287,7 +315,9 @@ func (s *splitter) member(name *span) error {
 }
 
 // findRow takes each row of CSV for a record. A quote that is never closed would
-// hide all rows after it: then the row ends with its first line.
+// hide all rows after it: then the row ends with its first line, and so does each
+// further one in what has been read for it. Otherwise a file of such rows would be
+// read once for each of them.
 func (s *splitter) findRow() (span, error) {
 	for {
 		f, quoted, next, err := s.csvRow()
@@ -295,7 +325,10 @@ func (s *splitter) findRow() (span, error) {
 			return f, err
 		}
 		if quoted && next.offset > 0 {
-			s.seek(next)
+			s.plain = max(s.plain, s.at.offset)
+			if s.at != next { // or the buffer is thrown away for each row
+				s.seek(next)
+			}
 			f.size = sizeTooLong
 			return f, nil
 		}
@@ -305,8 +338,9 @@ func (s *splitter) findRow() (span, error) {
 	}
 }
 
-// csvRow reads a row. If it is too long or the file ends within quotes, quoted is
-// true and next is where its second line starts.
+// csvRow reads a row. If it is too long or the file ends within quotes, or its
+// first line does where lines are rows, quoted is true and next is where its second
+// line starts.
 func (s *splitter) csvRow() (f span, quoted bool, next position, err error) {
 	f = s.start()
 	fresh, closed := true, false // at the start of a cell, or behind a quote that closed: where a quote opens
@@ -331,7 +365,7 @@ func (s *splitter) csvRow() (f span, quoted bool, next position, err error) {
 			next = s.at
 		}
 		closed, fresh = within && c == '"', !quoted && c == s.comma
-		if quoted && f.size == sizeTooLong && next.offset > 0 {
+		if quoted && next.offset > 0 && (f.size == sizeTooLong || f.offset < s.plain) {
 			return f, true, next, nil
 		}
 	}
