@@ -8,11 +8,14 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/jobs"
+	"github.com/cardea-id/cardea/internal/tenant"
 )
 
 // keepHouse registers what repeats: removing what is too old to matter. None of it
 // decides whether something is still valid; that is judged at use.
 func (a *App) keepHouse() {
+	a.Jobs.Handle(tenant.WipeJob, jobs.Handler{Run: a.Tenants.Wipe})
 	a.Jobs.Every("sweep_rate_limits", time.Hour, a.Tenants.Limits.Sweep)
 	a.Jobs.Every("prune_logs", 24*time.Hour, a.pruneLogs)
 }

@@ -7,12 +7,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/user"
 )
 
 // Which tenant a request reaches, and with what right.
@@ -253,6 +256,30 @@ func TestDeletedTenantIsGone(t *testing.T) {
 	})
 }
 
+// A request that had found its tenant just before the deletion may still write for
+// it. What it wrote goes a little later.
+func TestDeletedTenantLeavesNoStragglers(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		shop := w.Tenant(t, "shop")
+		w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			return w.Tenants.Delete(ctx, tx, access.System(w.Demo.ID), "shop")
+		})
+		w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			_, err := w.Users.Create(ctx, tx, access.System(shop.ID), user.User{Email: "late@example.com", IsActive: true})
+			return err
+		})
+		w.Clock.Advance(5 * time.Minute)
+		w.Work(t)
+		for _, table := range []string{"users", "user_identifiers", "user_search_queue", "audit_unsealed"} {
+			var n int64
+			if err := w.DB.QueryRow(t.Context(), "SELECT count(*) FROM "+table+" WHERE tenant_id = $1", shop.ID).Scan(&n); err != nil || n != 0 {
+				t.Errorf("%s: %d rows of the deleted tenant, %v", table, n, err)
+			}
+		}
+		w.Demo.Get(t, "/api/v1/users").Want(t, 200)
+	})
+}
+
 func TestPagesOfAllowedOriginsMayCall(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		page := w.Demo.With("Origin", apptest.Origin)
@@ -341,5 +368,63 @@ func TestPreflight(t *testing.T) {
 		}
 		// OPTIONS that is no preflight is a method like any other.
 		w.Demo.Do(t, "OPTIONS", "/api/v1/users", nil).WantError(t, 405, "method_not_allowed")
+	})
+}
+
+// atOnce calls f n times, all at the same moment.
+func atOnce(n int, f func()) {
+	var all sync.WaitGroup
+	for range n {
+		all.Go(f)
+	}
+	all.Wait()
+}
+
+// Nobody fills the database with applications, not even by asking many times at once.
+func TestATenantHasAThousandApplications(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			for i := range 997 { // beside the one there is
+				_, err := tx.Exec(ctx, `INSERT INTO applications (tenant_id, id, client_id, name, redirect_uris, allowed_origins, created_at, modified_at)
+					VALUES ($1, $2, $2, 'x', '[]', '[]', 1, 1)`, w.Demo.ID, fmt.Sprintf("x%d", i))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		var made atomic.Int64
+		atOnce(12, func() {
+			if a := w.Demo.Post(t, "/api/v1/applications", `{"name": "x"}`); a.Status == 201 {
+				made.Add(1)
+			}
+		})
+		if made.Load() != 2 {
+			t.Errorf("%d were made where there was room for 2", made.Load())
+		}
+		w.Demo.Post(t, "/api/v1/applications", `{"name": "x"}`).WantError(t, 409, "too_many_applications")
+		w.Tenant(t, "shop").Post(t, "/api/v1/applications", `{"name": "x"}`).Want(t, 201)
+	})
+}
+
+// The first application stands for the domain, and a change of it is seen.
+func TestConfigurationOfADomainNamesTheFirstApplication(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		first := func() any {
+			return w.Demo.Get(t, "/api/v1/config?domain=demo.cardea.test").Want(t, 200).Object(t)["client_id"]
+		}
+		second := w.Demo.Post(t, "/api/v1/applications", `{"name": "second"}`).Want(t, 201).Object(t)
+		if got := first(); got != w.Demo.ClientID {
+			t.Errorf("got %v, want %s", got, w.Demo.ClientID)
+		}
+		id := w.Demo.Get(t, "/api/v1/applications").List(t)[0]["id"].(string)
+		w.Demo.Delete(t, "/api/v1/applications/"+id).Want(t, 200)
+		if got := first(); got != second["client_id"] {
+			t.Errorf("got %v, want %v", got, second["client_id"])
+		}
+		w.Demo.Delete(t, "/api/v1/applications/"+second["id"].(string)).Want(t, 200)
+		if got := first(); got != "" {
+			t.Errorf("without an application: got %v", got)
+		}
 	})
 }

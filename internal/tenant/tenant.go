@@ -24,6 +24,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
@@ -116,7 +117,8 @@ type Service struct {
 	clients fresh[Application]
 	keys    fresh[Key]
 	boxes   fresh[*secret.Box]
-	origins fresh[[]Application]
+	origins fresh[map[string]bool]
+	firsts  fresh[Application]
 }
 
 var slugForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -172,8 +174,35 @@ func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := tx.DeleteTenant(ctx, t.ID); err != nil {
 		return err
 	}
+	// Requests that had found the tenant before may still write for it, on this
+	// server or another. When none can be left, what they wrote goes too.
+	if _, err := jobs.Enqueue(ctx, tx, "", WipeJob, wipe{t.ID}, jobs.Options{Delay: database.MaxWrite + maxAge + time.Minute}); err != nil {
+		return err
+	}
 	tx.OnCommit(s.forget)
 	return audit.Append(tx, by, audit.Event{Action: "tenant.deleted", Target: "tenant", TargetID: t.ID, Detail: map[string]any{"slug": slug}})
+}
+
+// WipeJob is the kind of the job that removes what was written for a tenant while it
+// was being deleted.
+const WipeJob = "wipe_tenant"
+
+type wipe struct {
+	TenantID string `json:"tenant_id"`
+}
+
+// Wipe works on a WipeJob. A tenant that exists is left alone.
+func (s *Service) Wipe(ctx context.Context, job *jobs.Job) error {
+	var w wipe
+	if err := job.Payload(&w); err != nil {
+		return jobs.Permanent(err)
+	}
+	return s.DB.Write(ctx, func(tx *database.Tx) error {
+		if _, err := findTenant(ctx, tx, "id", w.TenantID); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return tx.DeleteTenant(ctx, w.TenantID)
+	})
 }
 
 // List returns all tenants by slug. The actor needs tenants:read.
@@ -236,6 +265,7 @@ func (s *Service) forget() {
 	s.keys.clear()
 	s.boxes.clear()
 	s.origins.clear()
+	s.firsts.clear()
 }
 
 func encodeJSON(v any) string {
