@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,7 @@ import (
 type sqlite struct {
 	read      *sql.DB
 	readStmts sync.Map // statement text -> *sql.Stmt
+	prepared  atomic.Int32
 
 	writer *sql.DB
 	turn   chan struct{} // holds one token: whoever has it may use what follows
@@ -27,9 +29,6 @@ type sqlite struct {
 	shared     *commit // the transaction that is open, if any
 	closed     bool
 }
-
-// Statements are constants of the program or grow with a bounded list, so the
-// caches of prepared ones are bounded too.
 
 // synchronous=FULL: a revoked session must stay revoked after a power cut.
 const sqlitePragmas = "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
@@ -78,18 +77,28 @@ func (s *sqlite) close() error {
 	return errors.Join(s.read.Close(), s.conn.Close(), s.writer.Close())
 }
 
+// maxPrepared bounds the statements that are kept prepared, per pool. The program
+// has far fewer in common use; what filters a caller thinks of together makes the
+// rest, and those are prepared when they come.
+const maxPrepared = 256
+
+// prepareRead returns stmt prepared on the readers, nil if there are enough such.
 func (s *sqlite) prepareRead(ctx context.Context, stmt string) (*sql.Stmt, error) {
 	if p, ok := s.readStmts.Load(stmt); ok {
 		return p.(*sql.Stmt), nil
+	}
+	if s.prepared.Load() >= maxPrepared {
+		return nil, nil
 	}
 	p, err := s.read.PrepareContext(ctx, stmt)
 	if err != nil {
 		return nil, err
 	}
 	if first, loaded := s.readStmts.LoadOrStore(stmt, p); loaded {
-		p.Close()
+		_ = p.Close() // somebody else was quicker
 		return first.(*sql.Stmt), nil
 	}
+	s.prepared.Add(1)
 	return p, nil
 }
 
@@ -97,6 +106,9 @@ func (s *sqlite) query(ctx context.Context, stmt string, args []any) (*sql.Rows,
 	p, err := s.prepareRead(ctx, stmt)
 	if err != nil {
 		return nil, err
+	}
+	if p == nil {
+		return s.read.QueryContext(ctx, stmt, args...)
 	}
 	return p.QueryContext(ctx, args...)
 }
@@ -108,6 +120,9 @@ func (s *sqlite) queryRow(ctx context.Context, stmt string, args []any) *Row {
 	p, err := s.prepareRead(ctx, stmt)
 	if err != nil {
 		return &Row{err: err}
+	}
+	if p == nil {
+		return &Row{lite: s.read.QueryRowContext(ctx, stmt, args...)}
 	}
 	return &Row{lite: p.QueryRowContext(ctx, args...)}
 }

@@ -306,7 +306,7 @@ func (in getUsersRequest) query() (Query, error) {
 			continue
 		}
 		t, err := time.Parse(time.RFC3339, f.value)
-		if err != nil {
+		if err != nil || t.IsZero() { // the zero time would be no filter
 			return q, web.ErrQuery.Saying("%s is a time such as 2026-01-31T12:00:00Z.", f.name).In(f.name)
 		}
 		*f.into = t

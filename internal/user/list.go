@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
@@ -21,8 +22,13 @@ const MaxPage = 1000
 // Problems of lists.
 var (
 	ErrCursor = problem.New(problem.Invalid, "invalid_cursor", "The cursor is not one of ours, or belongs to another list.")
+	ErrPart   = problem.New(problem.Invalid, "invalid_query_parameters", "A word to search for has at most 100 characters.").In("search")
 	ErrSort   = problem.New(problem.Invalid, "invalid_query_parameters", "sort is created_at or username, with a - in front for the other direction.").In("sort")
 )
+
+// maxPart is how long a part to search for may be, in characters. Each costs the
+// index a look-up.
+const maxPart = 100
 
 // A Filter says which users of a tenant to list. Empty fields do not filter;
 // several combine with AND.
@@ -178,6 +184,11 @@ type selection struct {
 
 // selection returns the selection of a filter.
 func (s *Service) selection(ctx context.Context, db database.Reader, tenant string, f Filter) (*selection, error) {
+	for _, part := range append(strings.Fields(f.Search), f.FirstName, f.LastName) {
+		if utf8.RuneCountInString(part) > maxPart {
+			return nil, ErrPart
+		}
+	}
 	sel := newSelection(tenant, f)
 	if len(sel.needles) == 0 {
 		return sel, nil
