@@ -465,3 +465,48 @@ func TestHeadersThatMeanNothing(t *testing.T) {
 		}
 	})
 }
+
+// Where sign-in returns to is shown to people and followed by browsers, so it reads
+// the same to everybody.
+func TestRedirectURIs(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		post := func(uris ...string) apptest.Answer {
+			return w.Demo.Post(t, "/api/v1/applications", map[string]any{"name": "x", "redirect_uris": uris})
+		}
+		for _, uri := range []string{
+			"https://app.example.com/callback?x=1", "https://app.example.com:8443", "https://xn--bcher-kva.example./", "https://[2001:db8::1]:8443/", "https://192.0.2.1/", "http://localhost:3000/callback",
+			"http://127.0.0.1/", "http://[::1]:3000/", "com.example.app:/callback", "com.example.app://callback", "de.meine-firma:/x", "https://app.example.com/%E2%80%AE",
+			"https://app.example.com/" + strings.Repeat("x", 2048-len("https://app.example.com/")),
+		} {
+			if a := post(uri); a.Status != 201 {
+				t.Errorf("%q: got %d %s, want 201", uri, a.Status, a.Body)
+			}
+		}
+		for _, uri := range []string{
+			"https://:443/", "https:///x", "https://", "https:x", "https:/x", "https://app.example.com:/", "https://app.example.com:0/", "https://app.example.com:65536/", "https://.../", "https://a..b/",
+			"https://[fe80::1%25eth0]/", "https://\u202emoc.elpmaxe/", "https://%E2%80%AEmoc.elpmaxe/", "https://b\u00fccher.example/", "https://a\u0085b.example/", "https://app.example.com/\u202e", "https://app.example.com/\u00e4",
+			"https://app.example.com/\x7f", "https://user@app.example.com/", "https://app.example.com\\@evil.example/", "https://app.example.com/#", "http://app.example.com/", "http://localhost.evil.example/",
+			"http://:3000/", "data.x:text", "javascript.x:alert(1)", "vbscript.x:y", "file.x:/etc", "JavaScript.x:alert(1)", "javascript:alert(1)", "myapp:/x", "com.:/x", "com..app:/x", "com+x.app:/x", "https.x:/y", "",
+			"https://app.example.com/" + strings.Repeat("x", 2049-len("https://app.example.com/")),
+		} {
+			if a := post(uri); a.Status != 400 {
+				t.Errorf("%q: got %d %s, want 400", uri, a.Status, a.Body)
+			}
+		}
+		for _, origin := range []string{"https://:443", "https://app.example.com:", "https://app.example.com:99999", "https://*.example.com", "https://\u202ea.example", "https://" + strings.Repeat("x", 2048)} {
+			w.Demo.Post(t, "/api/v1/applications", map[string]any{"name": "x", "allowed_origins": []string{origin}}).WantError(t, 400, "invalid_application")
+		}
+	})
+}
+
+func TestAddressesOfAnApplicationHaveALimitInAll(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		const start = "https://a.example/"
+		uris := slices.Repeat([]string{start + strings.Repeat("x", 1024-len(start))}, 15)
+		post := func(origin string) apptest.Answer {
+			return w.Demo.Post(t, "/api/v1/applications", map[string]any{"name": "x", "redirect_uris": uris, "allowed_origins": []string{origin}})
+		}
+		post("https://" + strings.Repeat("x", 1024-len("https://"))).Want(t, 201)
+		post("https://"+strings.Repeat("x", 1025-len("https://"))).WantError(t, 400, "invalid_application")
+	})
+}

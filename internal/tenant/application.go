@@ -2,7 +2,10 @@ package tenant
 
 import (
 	"context"
+	"net/netip"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +21,14 @@ var (
 	ErrClient              = problem.New(problem.Invalid, "invalid_client", "The client is invalid or missing.")
 	ErrApplicationNotFound = problem.New(problem.NotFound, "application_not_found", "There is no such application.")
 	ErrApplication         = problem.New(problem.Invalid, "invalid_application", "The application is not valid.")
+	ErrApplicationsFull    = problem.New(problem.Conflict, "too_many_applications", "A tenant has at most 1,000 applications. Delete one that is not used.")
+)
+
+// Limits of what a caller may choose of an application. Some of it is read for
+// requests of strangers, so it stays small.
+const (
+	maxAddress   = 2 << 10  // bytes of one redirect URI or origin
+	maxAddresses = 16 << 10 // bytes of all of them
 )
 
 // SecretOverlap is how long an application's old secret still works after it was
@@ -60,15 +71,20 @@ func (a *Application) check() error {
 	if len(a.RedirectURIs) > 100 || len(a.AllowedOrigins) > 100 {
 		return ErrApplication.Saying("An application has at most 100 redirect URIs and 100 allowed origins.")
 	}
+	total := 0
 	for _, u := range a.RedirectURIs {
-		if !isRedirectURI(u) {
-			return ErrApplication.Saying("A redirect URI is an absolute https address without a fragment; http only for loopback, or a scheme of your own with a dot in it.").In("redirect_uris")
+		if total += len(u); !isRedirectURI(u) {
+			return ErrApplication.Saying("A redirect URI is an absolute https address of at most 2,048 visible ASCII characters without a fragment; http only for loopback, or a scheme of your own that is a domain name in reverse.").In("redirect_uris")
 		}
 	}
 	for i, o := range a.AllowedOrigins {
-		if a.AllowedOrigins[i] = strings.ToLower(strings.TrimSuffix(o, "/")); !isOrigin(a.AllowedOrigins[i]) {
-			return ErrApplication.Saying("An allowed origin looks like https://app.example.com: scheme, host and port only.").In("allowed_origins")
+		a.AllowedOrigins[i] = strings.ToLower(strings.TrimSuffix(o, "/"))
+		if total += len(o); !isOrigin(a.AllowedOrigins[i]) {
+			return ErrApplication.Saying("An allowed origin looks like https://app.example.com: scheme, host and port only, in at most 2,048 ASCII characters.").In("allowed_origins")
 		}
+	}
+	if total > maxAddresses {
+		return ErrApplication.Saying("The redirect URIs and allowed origins of an application have at most 16 KiB in all.")
 	}
 	return nil
 }
@@ -76,30 +92,66 @@ func (a *Application) check() error {
 // isRedirectURI follows RFC 8252 for native applications and RFC 9700 section
 // 4.1.3 for the rest.
 func isRedirectURI(s string) bool {
+	if len(s) > maxAddress || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '\\' || c == '#' }) {
+		return false
+	}
 	u, err := url.Parse(s)
-	if err != nil || !u.IsAbs() || u.Fragment != "" || strings.ContainsAny(s, "#\\ \t\r\n") || u.User != nil {
+	if err != nil || !u.IsAbs() || u.User != nil {
 		return false
 	}
 	switch u.Scheme {
 	case "https":
-		return u.Host != ""
+		return isHost(u)
 	case "http":
-		return isLoopback(u.Hostname())
-	default: // a private-use scheme is a reversed domain name, RFC 8252 section 7.1
-		return strings.Contains(u.Scheme, ".")
+		return isHost(u) && isLoopback(u.Hostname())
+	default:
+		return isPrivateScheme(u.Scheme)
 	}
 }
 
 func isOrigin(s string) bool {
+	if len(s) > maxAddress {
+		return false
+	}
 	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" &&
-		u.Scheme+"://"+u.Host == s && u.User == nil && !strings.Contains(u.Host, "*")
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && isHost(u) && u.Scheme+"://"+u.Host == s
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?$`)
+
+// isHost reports whether u has a host that reads the same to everybody: a name in
+// ASCII or an address, and a port only if it is one.
+func isHost(u *url.URL) bool {
+	name, port := u.Hostname(), u.Port()
+	if a, err := netip.ParseAddr(name); err == nil && a.Zone() != "" || err != nil && (!hostName.MatchString(name) || strings.Contains(name, "..")) {
+		return false
+	}
+	if port == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
+}
+
+var privateScheme = regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z0-9-]+)+$`)
+
+// isPrivateScheme reports whether a scheme is a domain name in reverse, RFC 8252
+// section 7.1. Schemes that programs run or open have no such relatives: "data.x"
+// is there to be taken for "data".
+func isPrivateScheme(scheme string) bool {
+	top, _, _ := strings.Cut(scheme, ".")
+	switch top {
+	case "about", "blob", "data", "file", "ftp", "http", "https", "javascript", "vbscript", "ws", "wss":
+		return false
+	}
+	return privateScheme.MatchString(scheme)
 }
 
 func isLoopback(host string) bool { return host == "localhost" || host == "127.0.0.1" || host == "::1" }
 
 // CreateApplication makes an application and its first secret, which is returned
-// once and never again. The actor needs applications:write.
+// once and never again; ErrApplicationsFull if the tenant has 1,000. The actor needs
+// applications:write.
 func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by access.Actor, a Application) (Application, string, error) {
 	if err := by.Require(access.ApplicationsWrite); err != nil {
 		return Application{}, "", err
@@ -109,6 +161,9 @@ func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by acc
 	}
 	a.ID, a.TenantID, a.ClientID = tx.NewID(), by.Tenant, newClientID()
 	a.IsActive, a.CreatedAt, a.ModifiedAt = true, tx.Now, tx.Now
+	if err := makeRoom(ctx, tx, a.TenantID, countApplications, ErrApplicationsFull); err != nil {
+		return Application{}, "", err
+	}
 	if err := insertApplication(ctx, tx, a); err != nil {
 		return Application{}, "", err
 	}
@@ -116,6 +171,7 @@ func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by acc
 	if err := insertSecret(ctx, tx, a.TenantID, a.ID, hash, key[len(key)-4:]); err != nil {
 		return Application{}, "", err
 	}
+	tx.OnCommit(s.forget)
 	return a, key, audit.Append(tx, by, audit.Event{Action: "application.created", Target: "application", TargetID: a.ID, Detail: map[string]any{"name": a.Name}})
 }
 

@@ -134,12 +134,9 @@ func (s *Service) getConfig(ctx context.Context, by access.Actor, in getConfigRe
 // empty.
 func (s *Service) config(ctx context.Context, t Tenant, app Application) (Config, error) {
 	if app.ID == "" {
-		apps, err := listApplications(ctx, s.DB, t.ID)
-		if err != nil {
+		var err error
+		if app, err = s.firsts.get(s.DB.Now(), t.ID, func() (Application, error) { return firstApplication(ctx, s.DB, t.ID) }); err != nil {
 			return Config{}, err
-		}
-		if len(apps) > 0 {
-			app = apps[0]
 		}
 	}
 	return configOf(t, app), nil
@@ -215,7 +212,7 @@ func (s *Service) Mount(r *web.Router) {
 			Doc: web.Doc{Tag: apps, Summary: "List applications", Text: "By creation, at most 1,000.", Example: []applicationForm{exampleForm}}},
 		{Method: "POST", Paths: []string{"/api/v1/applications"}, Needs: access.ApplicationsWrite, Endpoint: web.JSON(http.StatusCreated, s.postApplication),
 			Doc: web.Doc{Tag: apps, Summary: "Create an application", Text: "The secret is in this answer and nowhere else.",
-				Errors: problems{ErrApplication}, Request: exampleApplication, Example: exampleFormMade}},
+				Errors: problems{ErrApplication, ErrApplicationsFull}, Request: exampleApplication, Example: exampleFormMade}},
 		{Method: "GET", Paths: []string{"/api/v1/applications/{id}"}, Needs: access.ApplicationsRead, Endpoint: web.JSON(http.StatusOK, s.getApplication),
 			Doc: web.Doc{Tag: apps, Summary: "Get an application", Errors: problems{ErrApplicationNotFound}, Example: exampleForm}},
 		{Method: "PUT", Paths: []string{"/api/v1/applications/{id}"}, Needs: access.ApplicationsWrite, Endpoint: web.JSON(http.StatusOK, s.putApplication),

@@ -3,16 +3,46 @@ package tenant
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/problem"
 )
 
-// maxListed bounds lists of things a tenant has few of.
+// maxListed bounds how many a tenant has of the things it has few of, and lists of
+// them.
 const maxListed = 1000
+
+// makeRoom fails with full if a tenant has maxListed of what count counts. It
+// writes the tenant's row first, unchanged, so that on PostgreSQL one transaction
+// after the other counts.
+func makeRoom(ctx context.Context, tx *database.Tx, tenant string, count func(context.Context, *database.Tx, string) (int64, error), full *problem.Problem) error {
+	if err := holdTenant(ctx, tx, tenant); err != nil {
+		return err
+	}
+	n, err := count(ctx, tx, tenant)
+	if err == nil && n >= maxListed {
+		return full
+	}
+	return err
+}
+
+// holdTenant makes whoever else holds the tenant wait until tx has ended.
+func holdTenant(ctx context.Context, tx *database.Tx, id string) error {
+	n, err := tx.Exec(ctx, "UPDATE tenants SET modified_at = modified_at WHERE id = $1", id)
+	if err != nil {
+		return fmt.Errorf("hold tenant: %w", err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
 
 const tenantColumns = "id, slug, name, kind, is_active, settings, data_key, created_at, modified_at"
 
@@ -132,6 +162,44 @@ func findApplication(ctx context.Context, db database.Reader, tenant, by, value 
 func listApplications(ctx context.Context, db database.Reader, tenant string) ([]Application, error) {
 	rows, err := db.Query(ctx, "SELECT "+applicationColumns+" FROM applications WHERE tenant_id = $1 ORDER BY id LIMIT $2", tenant, maxListed)
 	return database.Collect(rows, err, "list applications", scanApplication)
+}
+
+// firstApplication returns a tenant's oldest application, an empty one if it has
+// none.
+func firstApplication(ctx context.Context, db database.Reader, tenant string) (Application, error) {
+	a, err := scanApplication(db.QueryRow(ctx, "SELECT "+applicationColumns+" FROM applications WHERE tenant_id = $1 ORDER BY id LIMIT 1", tenant))
+	if errors.Is(err, database.ErrNoRows) {
+		return Application{}, nil
+	}
+	if err != nil {
+		return Application{}, fmt.Errorf("find first application: %w", err)
+	}
+	return a, nil
+}
+
+// listOrigins returns the allowed origins of a tenant's active applications.
+func listOrigins(ctx context.Context, db database.Reader, tenant string) (map[string]bool, error) {
+	rows, err := db.Query(ctx, "SELECT allowed_origins FROM applications WHERE tenant_id = $1 AND is_active AND allowed_origins <> '[]' ORDER BY id LIMIT $2", tenant, maxListed)
+	lists, err := database.Collect(rows, err, "list origins", func(row database.Scanner) (origins []string, err error) {
+		var text string
+		if err := row.Scan(&text); err != nil {
+			return nil, err
+		}
+		err = json.Unmarshal([]byte(text), &origins)
+		return origins, err
+	})
+	out := map[string]bool{}
+	for _, o := range slices.Concat(lists...) {
+		out[o] = true
+	}
+	return out, err
+}
+
+func countApplications(ctx context.Context, tx *database.Tx, tenant string) (n int64, err error) {
+	if err := tx.QueryRow(ctx, "SELECT COUNT(*) FROM applications WHERE tenant_id = $1", tenant).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count applications: %w", err)
+	}
+	return n, nil
 }
 
 func updateApplication(ctx context.Context, tx *database.Tx, tenant string, a Application) (Application, error) {
