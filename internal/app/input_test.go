@@ -506,7 +506,7 @@ func TestAddressesOfAnApplicationHaveALimitInAll(t *testing.T) {
 		post := func(origin string) apptest.Answer {
 			return w.Demo.Post(t, "/api/v1/applications", map[string]any{"name": "x", "redirect_uris": uris, "allowed_origins": []string{origin}})
 		}
-		post("https://" + strings.Repeat("x", 1024-len("https://"))).Want(t, 201)
+		post("https://"+strings.Repeat("x", 1024-len("https://"))).Want(t, 201)
 		post("https://"+strings.Repeat("x", 1025-len("https://"))).WantError(t, 400, "invalid_application")
 	})
 }

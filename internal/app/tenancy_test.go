@@ -428,3 +428,20 @@ func TestConfigurationOfADomainNamesTheFirstApplication(t *testing.T) {
 		}
 	})
 }
+
+// Who rotates a secret because it was stolen may not leave another one behind.
+func TestRotationsAtOnceLeaveOneSecret(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		id := w.Demo.Get(t, "/api/v1/applications").Want(t, 200).List(t)[0]["id"].(string)
+		path := "/api/v1/applications/" + id + "/secrets"
+		atOnce(20, func() {
+			if a := w.Demo.Post(t, path, `{"overlap_seconds": 0}`); a.Status != 201 {
+				t.Errorf("got %d %s", a.Status, a.Body)
+			}
+		})
+		live := slices.DeleteFunc(w.Demo.Get(t, path).Want(t, 200).List(t), func(s map[string]any) bool { return s["expires_at"] != nil })
+		if len(live) != 1 {
+			t.Errorf("%d secrets live on, want 1", len(live))
+		}
+	})
+}

@@ -214,7 +214,7 @@ func (s *Service) RotateSecret(ctx context.Context, tx *database.Tx, by access.A
 	if overlap < 0 || overlap > 90*24*time.Hour {
 		return "", ErrApplication.Saying("Old secrets may live on for 0 to 90 days.")
 	}
-	if _, err := findApplication(ctx, tx, by.Tenant, "id", application); err != nil {
+	if err := touchApplication(ctx, tx, by.Tenant, application); err != nil {
 		return "", err
 	}
 	if err := expireSecrets(ctx, tx, by.Tenant, application, tx.Now.Add(overlap)); err != nil {

@@ -214,6 +214,19 @@ func updateApplication(ctx context.Context, tx *database.Tx, tenant string, a Ap
 	return a, nil
 }
 
+// touchApplication notes a change of what belongs to an application. Written first,
+// its row makes changes at the same moment follow one another.
+func touchApplication(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	n, err := tx.Exec(ctx, "UPDATE applications SET modified_at = $3 WHERE tenant_id = $1 AND id = $2", tenant, id, tx.Millis())
+	if err != nil {
+		return fmt.Errorf("touch application: %w", err)
+	}
+	if n == 0 {
+		return ErrApplicationNotFound
+	}
+	return nil
+}
+
 func deleteApplication(ctx context.Context, tx *database.Tx, tenant, id string) error {
 	var clientID string
 	err := tx.QueryRow(ctx, "DELETE FROM applications WHERE tenant_id = $1 AND id = $2 RETURNING client_id", tenant, id).Scan(&clientID)
