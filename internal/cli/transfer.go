@@ -17,7 +17,6 @@ import (
 	"github.com/cardea-id/cardea/internal/app"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/transfer"
-	"github.com/cardea-id/cardea/internal/user"
 )
 
 // transfers is the service of imports and exports, without a spool: the files are
@@ -82,8 +81,7 @@ func (c *userImport) Run(p *program) error {
 			return err
 		}
 		bar := p.progress()
-		told := &refusals{out: report, skips: c.OnConflict == transfer.Skip}
-		o.Report, o.Progress = told, func(at transfer.Progress) { bar.at(at.Records, at.Total) }
+		o.Report, o.Progress = report, func(at transfer.Progress) { bar.at(at.Records, at.Total) }
 		s.wrote = true
 		result, err := s.transfers().Import(s.ctx, by, o)
 		bar.end()
@@ -96,7 +94,7 @@ func (c *userImport) Run(p *program) error {
 		if err != nil {
 			return err
 		}
-		return c.tell(p, result, told.skipped, shown)
+		return c.tell(p, result, shown)
 	})
 }
 
@@ -138,28 +136,6 @@ func (c *userImport) report() (io.WriteCloser, *firstLines, error) {
 	return file, &firstLines{}, err
 }
 
-// refusals passes on the report, and counts the records that were left out only
-// because their user is there already.
-type refusals struct {
-	out     io.Writer
-	skips   bool
-	skipped int64
-}
-
-// Write takes whole lines.
-func (r *refusals) Write(lines []byte) (int, error) {
-	for line := range bytes.Lines(lines) {
-		var refused transfer.Refusal
-		if err := json.Unmarshal(line, &refused); err != nil {
-			return 0, fmt.Errorf("read the report: %w", err)
-		}
-		if r.skips && refused.Code == user.ErrExists.Code {
-			r.skipped++
-		}
-	}
-	return r.out.Write(lines)
-}
-
 // firstLines keeps the first lines of what is written.
 type firstLines struct {
 	left  int
@@ -182,7 +158,11 @@ func (*firstLines) Close() error { return nil }
 
 // tell says how an import ended. It fails if records were refused; who is there
 // already is skipped, unless they were to be changed.
-func (c *userImport) tell(p *program, result transfer.Progress, skipped int64, shown *firstLines) error {
+func (c *userImport) tell(p *program, result transfer.Progress, shown *firstLines) error {
+	skipped := int64(0)
+	if c.OnConflict == transfer.Skip {
+		skipped = result.Present
+	}
 	for _, line := range shown.lines {
 		var r transfer.Refusal
 		if err := json.Unmarshal(line, &r); err != nil {

@@ -67,7 +67,7 @@ func (s *Service) Mount(r *web.Router) {
 		Doc: web.Doc{Tag: "Users", Summary: "Get an import's progress", Text: "With the first of its refused records.", Errors: []*problem.Problem{ErrNotFound}, Example: exampleDone()}})
 	r.Add(web.Route{Method: "GET", Paths: []string{base + "/{importid}/report"}, Needs: access.UsersWrite,
 		Endpoint: web.Endpoint{Handler: web.Handler(s.getReport), Status: http.StatusOK, Media: "application/x-ndjson"},
-		Doc: web.Doc{Tag: "Users", Summary: "Get an import's refused records", Text: "A line of JSON for each, in the order of the file.",
+		Doc: web.Doc{Tag: "Users", Summary: "Get an import's refused records", Text: "A line of JSON for each, in the order of the file. Of more than 10,000 the last line says how many are left out.",
 			Errors: []*problem.Problem{ErrNotFound}}})
 	r.Add(web.Route{Method: "POST", Paths: []string{base + "/{importid}/cancel"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postCancel),
 		Doc: web.Doc{Tag: "Users", Summary: "Stop an import", Text: "Users it has brought in stay. One that is finished is answered as it is.", Errors: []*problem.Problem{ErrNotFound}, Example: exampleCancelled()}})
@@ -94,6 +94,7 @@ type importAnswer struct {
 	Created          int64      `json:"created"`
 	Updated          int64      `json:"updated"`
 	Refused          int64      `json:"refused"`
+	LeftOut          int64      `json:"refused_left_out,omitempty"`  // of the refused, those that the report does not list
 	Rate             int64      `json:"rate"`                        // records a second
 	RemainingSeconds *int64     `json:"remaining_seconds,omitempty"` // an estimate
 	CreatedAt        Moment     `json:"created_at"`
@@ -104,7 +105,7 @@ type importAnswer struct {
 func answer(m kept) importAnswer {
 	a := importAnswer{
 		ID: m.ID, State: m.State, Error: m.Error, Source: m.Source, Format: m.Format, DryRun: m.options.DryRun, Records: m.Records,
-		Created: m.Created, Updated: m.Updated, Refused: m.Refused, Rate: m.Rate, CreatedAt: Moment{m.CreatedAt},
+		Created: m.Created, Updated: m.Updated, Refused: m.Refused, LeftOut: m.leftOut(), Rate: m.Rate, CreatedAt: Moment{m.CreatedAt},
 	}
 	if m.Total > 0 || m.State == Done {
 		a.Total = &m.Total
@@ -392,7 +393,7 @@ func (s *Service) getReport(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.stream(w, "application/x-ndjson", "import-"+m.ID+".jsonl", func(to io.Writer) error {
-		return refusalsOf(r.Context(), s.DB, by.Tenant, m.ID, func(page []Refusal) error { return writeRefusals(to, page) })
+		return refusalsOf(r.Context(), s.DB, m, func(page []Refusal) error { return writeRefusals(to, page) })
 	})
 }
 

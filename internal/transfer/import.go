@@ -382,7 +382,7 @@ func (w *run) apply(ctx context.Context, tx *database.Tx, rows []row, to *kept) 
 	}
 	more, err := w.update(ctx, tx, there, to)
 	refusals = append(refusals, more...)
-	to.Refused += int64(len(refusals))
+	to.refuse(refusals)
 	return refusals, err
 }
 
@@ -416,8 +416,21 @@ func (w *run) update(ctx context.Context, tx *database.Tx, rows []*row, to *kept
 	return refusals, nil
 }
 
-// keep stores the refusals and the import's new place.
+// refuse counts refusals.
+func (p *Progress) refuse(refusals []Refusal) {
+	p.Refused += int64(len(refusals))
+	for _, r := range refusals {
+		if r.Code == user.ErrExists.Code {
+			p.Present++
+		}
+	}
+}
+
+// keep stores the refusals, as far as there is room for them, and the import's new
+// place.
 func (w *run) keep(ctx context.Context, tx *database.Tx, to *kept, refusals []Refusal) error {
+	room := max(0, maxRefusals-w.now.Refused)
+	refusals = refusals[:min(int64(len(refusals)), room)]
 	if err := insertRefusals(ctx, tx, w.now.tenant, w.now.ID, refusals); err != nil {
 		return err
 	}
@@ -462,7 +475,7 @@ func (w *run) pretend(ctx context.Context, rows []row, to kept) error {
 			refusals = append(refusals, r.refusal(user.ErrExists))
 		}
 	}
-	to.Refused += int64(len(refusals))
+	to.refuse(refusals)
 	if w.now.ID != "" {
 		err = w.DB.Write(ctx, func(tx *database.Tx) error { return w.keep(ctx, tx, &to, refusals) })
 	} else {
@@ -560,16 +573,23 @@ func (w *run) finish(ctx context.Context) (Progress, error) {
 	if m.ID == "" || w.options.Report == nil {
 		return m.Progress, nil
 	}
-	return m.Progress, refusalsOf(ctx, w.DB, m.tenant, m.ID, w.tell)
+	return m.Progress, refusalsOf(ctx, w.DB, *m, w.tell)
 }
 
-// refusalsOf passes an import's refusals on in pages, in the order of the file.
-func refusalsOf(ctx context.Context, db *database.DB, tenant, id string, each func([]Refusal) error) error {
+// refusalsOf passes an import's refusals on in pages, in the order of the file, and
+// in the end how many are not among them.
+func refusalsOf(ctx context.Context, db *database.DB, m kept, each func([]Refusal) error) error {
 	const page = 1000
 	for after := int64(0); ; {
-		refusals, err := listRefusals(ctx, db, tenant, id, after, page)
-		if err != nil || len(refusals) == 0 {
+		refusals, err := listRefusals(ctx, db, m.tenant, m.ID, after, page)
+		if err != nil {
 			return err
+		}
+		if n := m.leftOut(); len(refusals) == 0 && n > 0 {
+			return each([]Refusal{{Code: "more_refused", Message: fmt.Sprintf("%d more records were refused. They are counted, not listed.", n)}})
+		}
+		if len(refusals) == 0 {
+			return nil
 		}
 		if err := each(refusals); err != nil {
 			return err

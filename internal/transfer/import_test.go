@@ -92,6 +92,31 @@ func TestQuotesWithoutEndAreReadOnce(t *testing.T) {
 	})
 }
 
+func TestImportStoresTenThousandRefusals(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		o := transfer.Options{Format: "jsonl", File: file(t, strings.Repeat("1\n", 12_345)+`{"email":"a@x.test"}`)}
+		got, report := b.load(t, o)
+		if got.Created != 1 || got.Refused != 12_345 || b.count(t, "import_refusals") != 10_000 {
+			t.Errorf("%+v, %d stored", got, b.count(t, "import_refusals"))
+		}
+		if last := report[len(report)-1]; len(report) != 10_001 || last.Record != 0 || last.Code != "more_refused" || !strings.HasPrefix(last.Message, "2345 more") {
+			t.Errorf("%d lines, the last %+v", len(report), last)
+		}
+	})
+}
+
+func TestImportCountsWhoIsThere(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.load(t, transfer.Options{File: file(t, `{"email":"a@x.test"}`)})
+		for _, dry := range []bool{true, false} {
+			got, _ := b.load(t, transfer.Options{DryRun: dry, File: file(t, `{"email":"a@x.test"}`, `{"email":"nobody"}`)})
+			if got.Present != 1 || got.Refused != 2 {
+				t.Errorf("dry %t: %+v", dry, got)
+			}
+		}
+	})
+}
+
 func TestReportsNameTheRecordAndNoSecret(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		_, report := b.load(t, transfer.Options{Format: "jsonl", File: file(t, ``, `{"email":"a@x.test"}`, ``,

@@ -28,14 +28,14 @@ type kept struct {
 }
 
 const importColumns = `tenant_id, id, source, options, secret, actor, state, error, size, window_offset, window_line, window_record, window_done,
-	records, created, updated, refused, rate, created_at, finished_at`
+	records, created, updated, refused, present, rate, created_at, finished_at`
 
 func scanImport(row database.Scanner) (m kept, err error) {
 	var options string
 	var line, record, created int64
 	var finished *int64
 	err = row.Scan(&m.tenant, &m.ID, &m.Source, &options, &m.secret, &m.Actor, &m.State, &m.Error, &m.Size, &m.window.offset, &line, &record, &m.done,
-		&m.Total, &m.Created, &m.Updated, &m.Refused, &m.Rate, &created, &finished)
+		&m.Total, &m.Created, &m.Updated, &m.Refused, &m.Present, &m.Rate, &created, &finished)
 	if err != nil {
 		return m, err
 	}
@@ -101,10 +101,10 @@ func countRunning(ctx context.Context, db database.Reader, tenant string) (n int
 func moveImport(ctx context.Context, tx *database.Tx, from, to *kept) error {
 	n, err := tx.Exec(ctx, `
 		UPDATE imports SET window_offset = $3, window_line = $4, window_record = $5, window_done = $6,
-			records = $7, created = $8, updated = $9, refused = $10, rate = $11, modified_at = $12
-		WHERE tenant_id = $1 AND id = $2 AND state = 'running' AND window_record = $13 AND window_done = $14`,
+			records = $7, created = $8, updated = $9, refused = $10, present = $11, rate = $12, modified_at = $13
+		WHERE tenant_id = $1 AND id = $2 AND state = 'running' AND window_record = $14 AND window_done = $15`,
 		to.tenant, to.ID, to.window.offset, int64(to.window.line), int64(to.window.record), to.done,
-		to.Total, to.Created, to.Updated, to.Refused, to.Rate, tx.Millis(), int64(from.window.record), from.done)
+		to.Total, to.Created, to.Updated, to.Refused, to.Present, to.Rate, tx.Millis(), int64(from.window.record), from.done)
 	if err != nil {
 		return fmt.Errorf("move import: %w", err)
 	}
@@ -133,13 +133,17 @@ func finishImport(ctx context.Context, tx *database.Tx, tenant, id, state, reaso
 func restartImport(ctx context.Context, tx *database.Tx, m *kept) error {
 	tx.Later("DELETE FROM import_refusals WHERE tenant_id = $1 AND import_id = $2", m.tenant, m.ID)
 	fresh := *m
-	fresh.window, fresh.done, fresh.Created, fresh.Updated, fresh.Refused, fresh.Records = position{line: 1}, 0, 0, 0, 0, 0
+	fresh.window, fresh.done, fresh.Created, fresh.Updated, fresh.Refused, fresh.Present, fresh.Records = position{line: 1}, 0, 0, 0, 0, 0, 0
 	if err := moveImport(ctx, tx, m, &fresh); err != nil {
 		return err
 	}
 	*m = fresh
 	return nil
 }
+
+// maxRefusals is how many refusals of an import are stored. Further ones are only
+// counted, or a file of nothing but those would grow manyfold in the database.
+const maxRefusals = 10_000
 
 func insertRefusals(ctx context.Context, tx *database.Tx, tenant, id string, refusals []Refusal) error {
 	if len(refusals) == 0 {

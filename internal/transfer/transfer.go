@@ -105,14 +105,19 @@ type Progress struct {
 	Total     int64         // in the file; 0 until known
 	Created   int64         // users added, or that would have been
 	Updated   int64         // users changed
-	Refused   int64         // records left out, each with a line in the report
+	Refused   int64         // records left out, each with a line in the report up to 10,000 of them
+	Present   int64         // of those, the ones whose user is there already
 	Bytes     int64         // of the file that are settled, about
 	Size      int64         // of the file
 	Rate      int64         // records a second, lately
 	Remaining time.Duration // an estimate; 0 if there is none
 }
 
-// A Refusal is a record that was left out.
+// leftOut is how many refusals the report of a kept import does not have.
+func (p Progress) leftOut() int64 { return max(0, p.Refused-maxRefusals) }
+
+// A Refusal is a record that was left out. The last line of a report that is not
+// complete is one of record 0, which says how many more there were.
 type Refusal struct {
 	Record  int64  `json:"record"` // its place in the file, from 1
 	Line    int64  `json:"line"`   // where it starts, from 1

@@ -20,6 +20,7 @@ CREATE TABLE imports (
 	created       BIGINT NOT NULL DEFAULT 0,
 	updated       BIGINT NOT NULL DEFAULT 0,
 	refused       BIGINT NOT NULL DEFAULT 0,
+	present       BIGINT NOT NULL DEFAULT 0, -- of the refused, whose user is there already
 	rate          BIGINT NOT NULL DEFAULT 0, -- records a second
 	created_at    BIGINT NOT NULL,
 	modified_at   BIGINT NOT NULL,
@@ -31,7 +32,7 @@ CREATE TABLE imports (
 CREATE UNIQUE INDEX imports_running ON imports (tenant_id, fingerprint) WHERE state = 'running';
 CREATE INDEX imports_old ON imports (finished_at) WHERE finished_at IS NOT NULL;
 
--- Records that were not imported, and why. Never a secret.
+-- Records that were not imported, and why, up to some number. Never a secret.
 CREATE TABLE import_refusals (
 	tenant_id TEXT /*postgres COLLATE "C"*/ NOT NULL,
 	import_id TEXT /*postgres COLLATE "C"*/ NOT NULL,
