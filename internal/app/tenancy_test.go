@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 )
 
@@ -442,6 +443,62 @@ func TestRotationsAtOnceLeaveOneSecret(t *testing.T) {
 		live := slices.DeleteFunc(w.Demo.Get(t, path).Want(t, 200).List(t), func(s map[string]any) bool { return s["expires_at"] != nil })
 		if len(live) != 1 {
 			t.Errorf("%d secrets live on, want 1", len(live))
+		}
+	})
+}
+
+// A read does not need the database to take writes: not while a long one is under
+// way, and not on a replica.
+func TestAReadDoesNotWaitForTheNoteOfItsKey(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		reader := w.Demo.As(t, access.UsersRead)
+		w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			if _, err := tx.Exec(ctx, "UPDATE api_keys SET name = name WHERE tenant_id = $1", w.Demo.ID); err != nil {
+				return err
+			}
+			reader.Get(t, "/api/v1/users").Want(t, 200)
+			return nil
+		})
+		if !strings.Contains(w.Log(), "could not be noted") {
+			t.Error("nothing is logged")
+		}
+		w.Clock.Advance(time.Minute)
+		reader.Get(t, "/api/v1/users").Want(t, 200)
+		for _, k := range w.Demo.Get(t, "/api/v1/keys").Want(t, 200).List(t) {
+			if k["last_used_at"] == nil {
+				t.Errorf("later the use is not noted either: %v", k)
+			}
+		}
+	})
+}
+
+func TestAReplicaThatOnlyReadsTakesKeys(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		url, option := w.Config.DatabaseURL, "default_transaction_read_only=on"
+		if w.DB.Engine() == database.SQLite {
+			return // has no replicas
+		}
+		if strings.Contains(url, "?") {
+			url += "&" + option
+		} else {
+			url += "?" + option
+		}
+		replica, err := database.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer replica.Close()
+		replica.Now = w.Clock.Now
+		if err := replica.Write(t.Context(), func(tx *database.Tx) error {
+			_, err := tx.Exec(t.Context(), "DELETE FROM api_keys")
+			return err
+		}); err == nil {
+			t.Fatal("the replica takes writes")
+		}
+		tenants := &tenant.Service{DB: replica, Log: w.App.Log}
+		by, err := tenants.Authenticate(t.Context(), access.Visitor(w.Demo.ID, ""), w.Demo.Key)
+		if err != nil || !by.May(access.UsersRead) {
+			t.Errorf("got %v, %v", by, err)
 		}
 	})
 }

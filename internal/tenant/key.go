@@ -1,8 +1,10 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -112,8 +114,37 @@ func (s *Service) authenticate(ctx context.Context, by access.Actor, bearer stri
 // useKey reads a key and, now and then, notes that it is in use.
 func (s *Service) useKey(ctx context.Context, tenant string, hash []byte, now time.Time) (Key, error) {
 	k, err := findKey(ctx, s.DB, tenant, hash)
-	if err != nil || now.Sub(k.LastUsedAt) < 5*time.Minute {
-		return k, err
+	if err == nil && now.Sub(k.LastUsedAt) >= 5*time.Minute {
+		s.noteUse(ctx, tenant, k.ID, now)
 	}
-	return k, s.DB.Write(ctx, func(tx *database.Tx) error { return touchKey(ctx, tx, tenant, k.ID) })
+	return k, err
 }
+
+// How long a request waits for the note that its key is in use, and how long
+// nobody tries again after that has failed.
+const (
+	noteWait  = 500 * time.Millisecond
+	notePause = 10 * time.Second
+)
+
+// noteUse notes that a key is in use. A request that only reads must not fail for
+// it, nor wait behind a long write: what could not be noted is logged, and noted
+// with a later request.
+func (s *Service) noteUse(ctx context.Context, tenant, id string, now time.Time) {
+	if !s.noting.TryLock() { // one request that waits is enough
+		return
+	}
+	defer s.noting.Unlock()
+	if now.Before(s.noteAgain) {
+		return
+	}
+	// Whoever hangs up must not keep the others from trying.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteWait)
+	defer cancel()
+	if err := s.DB.Write(ctx, func(tx *database.Tx) error { return touchKey(ctx, tx, tenant, id) }); err != nil {
+		s.noteAgain = now.Add(notePause)
+		s.log().WarnContext(ctx, "the use of an API key could not be noted", "tenant", tenant, "key", id, "err", err)
+	}
+}
+
+func (s *Service) log() *slog.Logger { return cmp.Or(s.Log, slog.Default()) }

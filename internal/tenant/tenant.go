@@ -17,8 +17,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -102,6 +104,9 @@ type Service struct {
 	DB     *database.DB
 	Master *secret.Box // seals every tenant's data key
 
+	// Log is told of what went wrong without failing a request; slog.Default() if nil.
+	Log *slog.Logger
+
 	// Limits counts the keys that were not good, per address.
 	Limits *ratelimit.Limiter
 
@@ -119,6 +124,9 @@ type Service struct {
 	boxes   fresh[*secret.Box]
 	origins fresh[map[string]bool]
 	firsts  fresh[Application]
+
+	noting    sync.Mutex // held by the request that notes the use of its key
+	noteAgain time.Time  // when to try again after a failure
 }
 
 var slugForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
