@@ -14,6 +14,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
@@ -499,6 +500,124 @@ func TestAReplicaThatOnlyReadsTakesKeys(t *testing.T) {
 		by, err := tenants.Authenticate(t.Context(), access.Visitor(w.Demo.ID, ""), w.Demo.Key)
 		if err != nil || !by.May(access.UsersRead) {
 			t.Errorf("got %v, %v", by, err)
+		}
+	})
+}
+
+// Nobody fills the database with keys; those that have ended do not count, and do
+// not hide one that works.
+func TestATenantHasAThousandLiveKeys(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		fill := func(n int, prefix string, revoked any) {
+			w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+				for i := range n {
+					id := fmt.Sprintf("%s%d", prefix, i)
+					_, err := tx.Exec(ctx, `INSERT INTO api_keys (tenant_id, id, hash, hint, name, scopes, created_by, created_at, revoked_at)
+						VALUES ($1, $2, $3, 'x', 'x', 'users:read', 'system', 1, $4)`, w.Demo.ID, id, []byte(id), revoked)
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		fill(997, "a", nil) // beside the one there is
+		var made atomic.Int64
+		atOnce(12, func() {
+			if a := w.Demo.Post(t, "/api/v1/keys", `{"name": "x", "scopes": ["users:read"]}`); a.Status == 201 {
+				made.Add(1)
+			}
+		})
+		if made.Load() != 2 {
+			t.Errorf("%d were made where there was room for 2", made.Load())
+		}
+		w.Demo.Post(t, "/api/v1/keys", `{"name": "x", "scopes": ["users:read"]}`).WantError(t, 409, "too_many_keys")
+		fill(100, "z", int64(1))
+		for _, k := range w.Demo.Get(t, "/api/v1/keys").Want(t, 200).List(t) {
+			if k["revoked_at"] != nil {
+				t.Fatal("a key that has ended takes the place of one that works")
+			}
+		}
+		w.Demo.Delete(t, "/api/v1/keys/a0").Want(t, 200)
+		w.Demo.Post(t, "/api/v1/keys", `{"name": "x", "scopes": ["users:read"]}`).Want(t, 201)
+	})
+}
+
+// makeKey makes a key by c's key, and returns a client with it.
+func makeKey(t *testing.T, c apptest.Client, expires any) (apptest.Client, map[string]any) {
+	t.Helper()
+	made := c.Post(t, "/api/v1/keys", map[string]any{"name": "x", "scopes": []string{"users:read", "keys:write"}, "expires_at": expires}).Want(t, 201).Object(t)
+	c.Key = made["key"].(string)
+	return c, made
+}
+
+// Whoever stole a key for an hour may not make one that stays.
+func TestAKeyDoesNotOutliveItsMaker(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		end := w.Clock.Now().Add(time.Hour).UTC()
+		maker := w.Demo.Until(t, end, access.UsersRead, access.KeysWrite)
+		_, made := makeKey(t, maker, nil)
+		if made["expires_at"] != end.Format(time.RFC3339Nano) {
+			t.Errorf("it ends at %v, its maker at %v", made["expires_at"], end)
+		}
+		child, _ := makeKey(t, maker, end)
+		_, soon := makeKey(t, child, end.Add(-time.Minute))
+		if soon["expires_at"] != end.Add(-time.Minute).Format(time.RFC3339Nano) {
+			t.Errorf("it ends at %v", soon["expires_at"])
+		}
+		for _, c := range []apptest.Client{maker, child} {
+			e := c.Post(t, "/api/v1/keys", map[string]any{"name": "x", "scopes": []string{"users:read"}, "expires_at": end.Add(time.Millisecond)}).WantError(t, 400, "invalid_request_body")
+			if len(e.Fields) != 1 || e.Fields[0].Name != "expires_at" {
+				t.Errorf("the error does not name the field: %v", e.Fields)
+			}
+		}
+	})
+}
+
+func TestAKeyEndsInTheFuture(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		for _, at := range []string{"0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", w.Clock.Now().UTC().Format(time.RFC3339Nano)} {
+			w.Demo.Post(t, "/api/v1/keys", map[string]any{"name": "x", "scopes": []string{"users:read"}, "expires_at": at}).WantError(t, 400, "invalid_request_body")
+		}
+	})
+}
+
+// Whoever revokes a stolen key revokes what the thief made with it.
+func TestRevokingAKeyRevokesWhatItMade(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		root, made := makeKey(t, w.Demo.Client, nil)
+		child, _ := makeKey(t, root, nil)
+		grandchild, last := makeKey(t, child, nil)
+		sibling, _ := makeKey(t, w.Demo.Client, nil)
+		w.Demo.Delete(t, "/api/v1/keys/"+made["id"].(string)).Want(t, 200)
+		for _, c := range []apptest.Client{root, child, grandchild} {
+			c.Get(t, "/api/v1/users").WantError(t, 401, "invalid_access_token")
+		}
+		sibling.Get(t, "/api/v1/users").Want(t, 200)
+		w.Demo.Delete(t, "/api/v1/keys/"+last["id"].(string)).WantError(t, 404, "resource_not_found")
+		events, err := audit.List(t.Context(), w.DB, w.Demo.ID, audit.Filter{Action: "api_key.revoked"}, 10)
+		if err != nil || len(events) != 3 {
+			t.Errorf("the log tells of %d: %v, want 3", len(events), err)
+		}
+	})
+}
+
+// A key that makes others while it is revoked leaves none behind.
+func TestAKeyMakesNoOtherWhileItIsRevoked(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		thief, made := makeKey(t, w.Demo.Client, nil)
+		var turn atomic.Int64
+		atOnce(12, func() {
+			if turn.Add(1) == 6 {
+				w.Demo.Delete(t, "/api/v1/keys/"+made["id"].(string))
+				return
+			}
+			thief.Post(t, "/api/v1/keys", `{"name": "x", "scopes": ["users:read"]}`)
+		})
+		for _, k := range w.Demo.Get(t, "/api/v1/keys").Want(t, 200).List(t) {
+			if k["created_by"] == "key:"+made["id"].(string) && k["revoked_at"] == nil {
+				t.Errorf("%v works", k["id"])
+			}
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 type keyCommands struct {
 	List   keyList   `cmd:"" help:"List the API keys, without the keys themselves."`
 	Create keyCreate `cmd:"" help:"Create an API key and print it, once."`
-	Revoke keyRevoke `cmd:"" help:"End an API key, within a second."`
+	Revoke keyRevoke `cmd:"" help:"End an API key and those it made, within a second."`
 }
 
 type keyForm struct {
@@ -131,15 +130,11 @@ type keyRevoke struct {
 // Run revokes.
 func (c *keyRevoke) Run(p *program) error {
 	return c.onTenant.open(p, func(s *session, t tenant.Tenant, by access.Actor) error {
-		keys, err := s.Tenants.Keys(s.ctx, s.DB, by)
+		k, err := s.Tenants.Key(s.ctx, s.DB, by, c.ID)
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(keys, func(k tenant.Key) bool { return k.ID == c.ID && k.RevokedAt.IsZero() })
-		if i < 0 {
-			return tenant.ErrKeyNotFound
-		}
-		if err := p.confirm(c.Yes, "revoke key "+cell(keys[i].Name)+" of tenant "+t.Slug, keys[i].Name); err != nil {
+		if err := p.confirm(c.Yes, "revoke key "+cell(k.Name)+" of tenant "+t.Slug+" and all keys it made", k.Name); err != nil {
 			return err
 		}
 		return s.write(func(tx *database.Tx) error { return s.Tenants.RevokeKey(s.ctx, tx, by, c.ID) })

@@ -226,12 +226,12 @@ func (s *Service) Mount(r *web.Router) {
 		{Method: "GET", Paths: []string{"/api/v1/applications/{id}/secrets"}, Needs: access.ApplicationsRead, Endpoint: web.JSON(http.StatusOK, s.getSecrets),
 			Doc: web.Doc{Tag: apps, Summary: "List an application's secrets", Text: "Hints and dates, newest first; the secrets themselves are not kept.", Errors: problems{ErrApplicationNotFound}, Example: exampleSecrets}},
 		{Method: "GET", Paths: []string{"/api/v1/keys"}, Needs: access.KeysWrite, Endpoint: web.JSON(http.StatusOK, s.getKeys),
-			Doc: web.Doc{Tag: keys, Summary: "List API keys", Text: "By creation, at most 1,000.", Example: []keyForm{exampleKeyForm}}},
+			Doc: web.Doc{Tag: keys, Summary: "List API keys", Text: "Those that work before those that have ended, each newest first; at most 1,000.", Example: []keyForm{exampleKeyForm}}},
 		{Method: "POST", Paths: []string{"/api/v1/keys"}, Needs: access.KeysWrite, Endpoint: web.JSON(http.StatusCreated, s.postKey),
-			Doc: web.Doc{Tag: keys, Summary: "Create an API key", Text: "The key is in this answer and nowhere else. Nobody gives a scope they do not hold.",
-				Errors: problems{access.ErrUnknownScope}, Request: exampleKeyWanted, Example: exampleKeyFormMade}},
+			Doc: web.Doc{Tag: keys, Summary: "Create an API key", Text: "The key is in this answer and nowhere else. Nobody gives a scope they do not hold, and a key made by a key ends with it.",
+				Errors: problems{access.ErrUnknownScope, ErrKeysFull}, Request: exampleKeyWanted, Example: exampleKeyFormMade}},
 		{Method: "DELETE", Paths: []string{"/api/v1/keys/{id}"}, Needs: access.KeysWrite, Endpoint: web.JSON(http.StatusOK, s.deleteKey),
-			Doc: web.Doc{Tag: keys, Summary: "Revoke an API key", Text: "It is refused from the next request on, by other processes of the installation within a second.",
+			Doc: web.Doc{Tag: keys, Summary: "Revoke an API key", Text: "It and all keys it made are refused from the next request on, by other processes of the installation within a second.",
 				Errors: problems{ErrKeyNotFound}, Example: deleted{true}}},
 	} {
 		r.Add(route)

@@ -190,7 +190,7 @@ func (s *Service) getKeys(ctx context.Context, by access.Actor, _ none) ([]keyFo
 type postKeyRequest struct {
 	Name      string              `json:"name" schema:"required" doc:"At most 200 bytes"`
 	Scopes    []access.Permission `json:"scopes" schema:"required" doc:"What the key may do"`
-	ExpiresAt *time.Time          `json:"expires_at" doc:"Absent for a key that does not expire"`
+	ExpiresAt *time.Time          `json:"expires_at" doc:"In the future. Absent for a key that does not expire, or ends with the key that makes it"`
 }
 
 func (s *Service) postKey(ctx context.Context, by access.Actor, in postKeyRequest) (out keyForm, err error) {
@@ -204,7 +204,9 @@ func (s *Service) postKey(ctx context.Context, by access.Actor, in postKeyReques
 	}
 	var expires time.Time
 	if in.ExpiresAt != nil {
-		expires = *in.ExpiresAt
+		if expires = *in.ExpiresAt; expires.IsZero() { // which is not to say "never"
+			return keyForm{}, errKeyEnd.In("expires_at")
+		}
 	}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		k, key, err := s.CreateKey(ctx, tx, by, in.Name, in.Scopes, expires)

@@ -21,6 +21,7 @@ import (
 var (
 	ErrToken       = problem.New(problem.Unauthenticated, "invalid_access_token", "The API key or access token is not valid here: unknown, expired, revoked, or of another tenant.")
 	ErrKeyNotFound = problem.New(problem.NotFound, "resource_not_found", "There is no such API key.")
+	ErrKeysFull    = problem.New(problem.Conflict, "too_many_keys", "A tenant has at most 1,000 live API keys. Revoke one that is not used.")
 )
 
 // A Key is an API key, without the secret itself.
@@ -36,9 +37,15 @@ type Key struct {
 	LastUsedAt time.Time // to the nearest five minutes, zero if never
 }
 
+// IsLive reports whether the key works at a moment.
+func (k Key) IsLive(now time.Time) bool {
+	return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+}
+
 // CreateKey makes an API key with the given scopes, each of which the actor must
-// hold, and returns the key itself once. A zero expires means never. The actor
-// needs keys:write.
+// hold, and returns the key itself once. A zero expires means never; a key made by
+// one that expires does not outlive that one. ErrKeysFull if the tenant has 1,000
+// live keys. The actor needs keys:write.
 func (s *Service) CreateKey(ctx context.Context, tx *database.Tx, by access.Actor, name string, scopes []access.Permission, expires time.Time) (Key, string, error) {
 	if err := by.Require(access.KeysWrite); err != nil {
 		return Key{}, "", err
@@ -51,6 +58,13 @@ func (s *Service) CreateKey(ctx context.Context, tx *database.Tx, by access.Acto
 	if name = strings.TrimSpace(name); name == "" || len(name) > 200 {
 		return Key{}, "", web.ErrBody.Saying("A key needs a name of at most 200 bytes.").In("name")
 	}
+	if err := makeRoom(ctx, tx, by.Tenant, countLiveKeys, ErrKeysFull); err != nil {
+		return Key{}, "", err
+	}
+	expires, err := s.endOfNewKey(ctx, tx, by, expires)
+	if err != nil {
+		return Key{}, "", err
+	}
 	key, hash := secret.NewKey("sk_")
 	k := Key{ID: tx.NewID(), Name: name, Hint: key[len(key)-4:], Scopes: scopes, CreatedBy: by.Name, CreatedAt: tx.Now, ExpiresAt: expires}
 	if err := insertKey(ctx, tx, by.Tenant, k, hash); err != nil {
@@ -59,26 +73,78 @@ func (s *Service) CreateKey(ctx context.Context, tx *database.Tx, by access.Acto
 	return k, key, audit.Append(tx, by, audit.Event{Action: "api_key.created", Target: "api_key", TargetID: k.ID, Detail: map[string]any{"name": name, "scopes": scopes}})
 }
 
-// RevokeKey ends an API key: refused from the next request in this process, and
-// within a second in others. The actor needs keys:write.
+// endOfNewKey judges when a new key is to expire, and returns when it does. It
+// refuses a maker that has just been revoked.
+func (s *Service) endOfNewKey(ctx context.Context, tx *database.Tx, by access.Actor, expires time.Time) (time.Time, error) {
+	if !expires.IsZero() && !expires.After(tx.Now) {
+		return expires, errKeyEnd.In("expires_at")
+	}
+	id, ok := strings.CutPrefix(by.Name, "key:")
+	if !ok {
+		return expires, nil
+	}
+	maker, err := findKeyByID(ctx, tx, by.Tenant, id)
+	if errors.Is(err, ErrKeyNotFound) || err == nil && !maker.IsLive(tx.Now) {
+		return expires, ErrToken.Because("the key that makes another has ended")
+	}
+	if err != nil || maker.ExpiresAt.IsZero() {
+		return expires, err
+	}
+	if expires.IsZero() {
+		return maker.ExpiresAt, nil
+	}
+	if expires.After(maker.ExpiresAt) {
+		return expires, web.ErrBody.Saying("A key made by a key ends no later than that one: at %s.", maker.ExpiresAt.Format(time.RFC3339)).In("expires_at")
+	}
+	return expires, nil
+}
+
+var errKeyEnd = web.ErrBody.Saying("expires_at is not in the future.")
+
+// RevokeKey ends an API key and all keys that it made, and those that they made:
+// refused from the next request in this process, and within a second in others.
+// ErrKeyNotFound if all of them have been revoked before. The actor needs
+// keys:write.
 func (s *Service) RevokeKey(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
 	if err := by.Require(access.KeysWrite); err != nil {
 		return err
 	}
-	if err := revokeKey(ctx, tx, by.Tenant, id); err != nil {
+	if err := holdTenant(ctx, tx, by.Tenant); err != nil { // or it could be making another meanwhile
+		return err
+	}
+	revoked, err := revokeKeys(ctx, tx, by.Tenant, id)
+	if err != nil {
 		return err
 	}
 	tx.OnCommit(s.forget)
-	return audit.Append(tx, by, audit.Event{Action: "api_key.revoked", Target: "api_key", TargetID: id})
+	for _, each := range revoked {
+		e := audit.Event{Action: "api_key.revoked", Target: "api_key", TargetID: each}
+		if each != id {
+			e.Detail = map[string]any{"descends_from": id}
+		}
+		if err := audit.Append(tx, by, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// Keys lists a tenant's API keys by creation, at most 1,000. The actor needs
+// Key returns one API key, also one that has ended. The actor needs keys:write.
+func (s *Service) Key(ctx context.Context, db database.Reader, by access.Actor, id string) (Key, error) {
+	if err := by.Require(access.KeysWrite); err != nil {
+		return Key{}, err
+	}
+	return findKeyByID(ctx, db, by.Tenant, id)
+}
+
+// Keys lists a tenant's API keys, at most 1,000: those that work before those that
+// have ended, each newest first. So no key that works is left out. The actor needs
 // keys:write.
 func (s *Service) Keys(ctx context.Context, db database.Reader, by access.Actor) ([]Key, error) {
 	if err := by.Require(access.KeysWrite); err != nil {
 		return nil, err
 	}
-	return listKeys(ctx, db, by.Tenant)
+	return listKeys(ctx, db, by.Tenant, s.DB.Now())
 }
 
 // Authenticate returns the actor of a bearer key within by's tenant, or ErrToken.

@@ -326,20 +326,51 @@ func findKey(ctx context.Context, db database.Reader, tenant string, hash []byte
 	return k, nil
 }
 
-func listKeys(ctx context.Context, db database.Reader, tenant string) ([]Key, error) {
-	rows, err := db.Query(ctx, "SELECT "+keyColumns+" FROM api_keys WHERE tenant_id = $1 ORDER BY id LIMIT $2", tenant, maxListed)
+// findKeyByID reads a key, also one that has ended.
+func findKeyByID(ctx context.Context, db database.Reader, tenant, id string) (Key, error) {
+	k, err := scanKey(db.QueryRow(ctx, "SELECT "+keyColumns+" FROM api_keys WHERE tenant_id = $1 AND id = $2", tenant, id))
+	if err != nil {
+		return Key{}, notFoundAs(err, ErrKeyNotFound, "find api key")
+	}
+	return k, nil
+}
+
+// isLiveKey is the condition that a key works at $2.
+const isLiveKey = "(revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2))"
+
+func listKeys(ctx context.Context, db database.Reader, tenant string, now time.Time) ([]Key, error) {
+	rows, err := db.Query(ctx, "SELECT "+keyColumns+" FROM api_keys WHERE tenant_id = $1 ORDER BY CASE WHEN "+isLiveKey+" THEN 0 ELSE 1 END, id DESC LIMIT $3",
+		tenant, now.UnixMilli(), maxListed)
 	return database.Collect(rows, err, "list api keys", scanKey)
 }
 
-func revokeKey(ctx context.Context, tx *database.Tx, tenant, id string) error {
-	n, err := tx.Exec(ctx, "UPDATE api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL", tenant, id, tx.Millis())
-	if err != nil {
-		return fmt.Errorf("revoke api key: %w", err)
+func countLiveKeys(ctx context.Context, tx *database.Tx, tenant string) (n int64, err error) {
+	if err := tx.QueryRow(ctx, "SELECT COUNT(*) FROM api_keys WHERE tenant_id = $1 AND "+isLiveKey, tenant, tx.Millis()).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count api keys: %w", err)
 	}
-	if n == 0 {
-		return ErrKeyNotFound
+	return n, nil
+}
+
+// revokeKeys revokes a key and its descendants, and returns those that were not
+// revoked before.
+func revokeKeys(ctx context.Context, tx *database.Tx, tenant, id string) ([]string, error) {
+	rows, err := tx.Query(ctx, `
+		WITH RECURSIVE family (id) AS (
+			SELECT id FROM api_keys WHERE tenant_id = $1 AND id = $2
+			UNION
+			SELECT k.id FROM api_keys k JOIN family f ON k.created_by = 'key:' || f.id WHERE k.tenant_id = $1
+		)
+		UPDATE api_keys SET revoked_at = $3
+		WHERE tenant_id = $1 AND id IN (SELECT id FROM family) AND revoked_at IS NULL
+		RETURNING id`, tenant, id, tx.Millis())
+	revoked, err := database.Collect(rows, err, "revoke api keys", func(row database.Scanner) (id string, err error) {
+		err = row.Scan(&id)
+		return id, err
+	})
+	if err == nil && len(revoked) == 0 {
+		return nil, ErrKeyNotFound
 	}
-	return nil
+	return revoked, err
 }
 
 func touchKey(ctx context.Context, tx *database.Tx, tenant, id string) error {

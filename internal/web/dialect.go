@@ -157,6 +157,7 @@ var numbers = map[string]int{
 	"invalid_application":      4005,
 	"application_not_found":    4006,
 	"too_many_applications":    4007,
+	"too_many_keys":            4008,
 }
 
 // Number is the error_code of a problem's code; 800 for one without a number of
