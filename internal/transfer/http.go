@@ -26,7 +26,7 @@ import (
 // Limits of the calls.
 const (
 	maxUpload   = 1 << 30     // bytes of a file
-	idleTimeout = time.Minute // without a byte of a file, in either direction
+	idleTimeout = time.Minute // without a byte of an answer
 	maxRunning  = 5           // imports of a tenant, which wait in the spool
 	maxShown    = 20          // refusals in the answer about an import; the report has all
 )
@@ -35,6 +35,7 @@ var (
 	errNoSpool        = problem.New(problem.Unsupported, "imports_not_configured", "This server has no folder for files to import. Use the command instead.")
 	errUploadLarge    = problem.New(problem.TooLarge, "request_too_large", "The file is larger than 1 GiB. Split it, or use the command.")
 	errTooManyImports = problem.New(problem.TooMany, "too_many_imports", "Several imports wait already. Try again when one of them is done.").After(time.Minute)
+	errNoRoom         = problem.New(problem.Unavailable, "no_room_for_import", "The server has no room for the file. Try again later, or use the command.").After(10 * time.Minute)
 	errUpload         = problem.New(problem.Invalid, "invalid_request_body", "The file did not arrive as a whole.")
 )
 
@@ -59,7 +60,7 @@ func (s *Service) Mount(r *web.Router) {
 				{Name: "filename", Text: "A name for the file, for people"},
 			},
 			Headers: []web.Param{{Name: "Location", Text: "Where to ask for its progress"}},
-			Errors:  []*problem.Problem{errNoSpool, errTooManyImports, errUploadLarge, errUpload, errFile, ErrOptions, web.ErrQuery},
+			Errors:  []*problem.Problem{errNoSpool, errTooManyImports, errNoRoom, errUploadLarge, errUpload, errFile, ErrOptions, web.ErrQuery},
 			Request: exampleFile, Example: exampleStarted()}})
 	r.Add(web.Route{Method: "GET", Paths: []string{base}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.getImports),
 		Doc: web.Doc{Tag: "Users", Summary: "List imports", Text: "Newest first, at most 100. A finished import is kept for 30 days.", Example: []importAnswer{exampleListed()}}})
@@ -137,9 +138,11 @@ func (s *Service) postImport(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	// Before the file has come: it must not fill the disk.
-	if n, err := countRunning(r.Context(), s.DB, by.Tenant); err != nil || n >= maxRunning {
-		return cmp.Or(err, error(errTooManyImports))
+	free, err := s.takeSlot(r.Context(), by.Tenant)
+	if err != nil {
+		return err
 	}
+	defer free()
 	path, err := s.receive(w, r)
 	if err != nil {
 		return err
@@ -150,6 +153,7 @@ func (s *Service) postImport(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	free() // before whoever gets the answer sends the next file
 	w.Header().Set("Location", "/api/v1/users/imports/"+m.ID+"/progress")
 	return web.Write(w, http.StatusAccepted, answer(m))
 }
@@ -218,44 +222,6 @@ func ParseMap(mappings []string) (map[string]string, error) {
 	return out, nil
 }
 
-// receive writes the body to a new file of the spool and returns its path. The
-// server's time limit for a request does not hold here, but one for each piece.
-func (s *Service) receive(w http.ResponseWriter, r *http.Request) (path string, err error) {
-	if r.ContentLength > maxUpload {
-		return "", errUploadLarge
-	}
-	file, err := os.CreateTemp(s.Spool, "upload-*") // readable by the owner only
-	if err != nil {
-		return "", fmt.Errorf("spool the file: %w", err)
-	}
-	control := http.NewResponseController(w)
-	body := readerFunc(func(p []byte) (int, error) {
-		if err := control.SetReadDeadline(s.DB.Now().Add(idleTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return 0, err
-		}
-		return r.Body.Read(p)
-	})
-	n, err := io.Copy(file, io.LimitReader(body, maxUpload+1))
-	switch {
-	case err != nil:
-		err = errUpload.Because("%w", err)
-	case n > maxUpload:
-		err = errUploadLarge
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(file.Name()))
-	}
-	// Time for the answer, which a long body has used up.
-	if err := control.SetWriteDeadline(s.DB.Now().Add(idleTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return "", errors.Join(err, os.Remove(file.Name()))
-	}
-	return file.Name(), nil
-}
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
 // enqueue makes an import of a spooled file and the job that works on it.
 func (s *Service) enqueue(ctx context.Context, by access.Actor, o Options, name string) (kept, error) {
 	file, err := os.Open(o.File)
@@ -288,8 +254,14 @@ func (s *Service) enqueue(ctx context.Context, by access.Actor, o Options, name 
 	}
 	var started kept
 	err = s.DB.Write(ctx, func(tx *database.Tx) (err error) {
+		if err := holdTenant(ctx, tx, by.Tenant); err != nil {
+			return err
+		}
 		if started, err = startImport(ctx, tx, by, m, mark); err != nil || started.ID != m.ID {
 			return err
+		}
+		if n, err := countRunning(ctx, tx, by.Tenant); err != nil || n > maxRunning {
+			return cmp.Or(err, error(errTooManyImports))
 		}
 		_, err = jobs.Enqueue(ctx, tx, by.Tenant, kind, jobPayload{m.ID}, jobs.Options{})
 		return err

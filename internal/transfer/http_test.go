@@ -12,12 +12,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/transfer"
 	"github.com/cardea-id/cardea/internal/web"
@@ -33,22 +36,27 @@ type server struct {
 func runServer(t *testing.T, test func(t *testing.T, s *server)) {
 	t.Helper()
 	run(t, func(t *testing.T, b *bench) {
-		b.Spool = filepath.Join(t.TempDir(), "spool")
-		s := &server{bench: b, queue: &jobs.Queue{DB: b.DB, Log: slog.New(slog.DiscardHandler)}}
-		b.Log = s.queue.Log
-		if err := b.Handle(s.queue); err != nil {
-			t.Fatal(err)
-		}
-		router := &web.Router{}
-		b.Users.Mount(router) // whose addresses must not clash with ours
-		b.Mount(router)
-		edge := &web.Edge{Log: s.queue.Log, AllowHTTP: true, Dialect: func(string) web.Dialect { return web.API },
-			Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { router.ServeHTTP(w, web.WithActor(r, b.by)) })}
-		listener := httptest.NewServer(edge)
-		t.Cleanup(listener.Close)
-		s.url = listener.URL
-		test(t, s)
+		test(t, newServer(t, b))
 	})
+}
+
+func newServer(t *testing.T, b *bench) *server {
+	t.Helper()
+	b.Spool = filepath.Join(t.TempDir(), "spool")
+	s := &server{bench: b, queue: &jobs.Queue{DB: b.DB, Log: slog.New(slog.DiscardHandler)}}
+	b.Log = s.queue.Log
+	if err := b.Handle(s.queue); err != nil {
+		t.Fatal(err)
+	}
+	router := &web.Router{}
+	b.Users.Mount(router) // whose addresses must not clash with ours
+	b.Mount(router)
+	edge := &web.Edge{Log: s.queue.Log, AllowHTTP: true, Dialect: func(string) web.Dialect { return web.API },
+		Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { router.ServeHTTP(w, web.WithActor(r, b.by)) })}
+	listener := httptest.NewServer(edge)
+	t.Cleanup(listener.Close)
+	s.url = listener.URL
+	return s
 }
 
 // send sends a request and returns status and body.
@@ -248,6 +256,113 @@ func TestImportsOverHTTPAreFew(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.post(t, "", strings.NewReader(`{"email":"6@x.test"}`))
+	})
+}
+
+// Two servers that do not share a spool, and files that come at the same moment.
+func TestImportsAtOnceAreFew(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		other := newServer(t, &bench{Service: &transfer.Service{DB: s.DB, Users: s.Users}, by: s.by})
+		var sent sync.WaitGroup
+		var accepted, refused atomic.Int64
+		for i := range 16 {
+			at := []*server{s, other}[i%2]
+			sent.Go(func() {
+				switch status, text := at.send(t, "POST", "/api/v1/users/imports", strings.NewReader(fmt.Sprintf(`{"email":"%d@x.test"}`, i))); status {
+				case http.StatusAccepted:
+					accepted.Add(1)
+				case http.StatusTooManyRequests:
+					refused.Add(1)
+				default:
+					t.Errorf("%d %s", status, text)
+				}
+			})
+		}
+		sent.Wait()
+		if a, n := accepted.Load(), s.count(t, "imports"); a == 0 || a > 5 || n != a || len(s.spool(t))+len(other.spool(t)) != int(a) {
+			t.Errorf("%d accepted, %d refused, %d in the database", a, refused.Load(), n)
+		}
+	})
+}
+
+// slow sends a hundred bytes in ten seconds, for ever.
+type slow struct{ s *server }
+
+func (b slow) Read(p []byte) (int, error) {
+	b.s.pass(10 * time.Second)
+	return min(len(p), 100), nil
+}
+
+func TestUploadsKeepAPace(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+"/api/v1/users/imports", slow{s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := http.DefaultClient.Do(r); err == nil { // else the connection was cut
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusBadRequest {
+				t.Errorf("a slow file: %d", answer.StatusCode)
+			}
+		}
+		if left := s.spool(t); len(left) > 0 {
+			t.Errorf("left in the spool: %v", left)
+		}
+		for i := range 5 { // whose slot is free again
+			s.post(t, "", strings.NewReader(fmt.Sprintf(`{"email":"%d@x.test"}`, i)))
+		}
+	})
+}
+
+func TestUploadsLeaveRoom(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		const length = 600 << 20
+		for free, want := range map[int64]int{1<<30 - 1: 503, 1 << 30: 202} {
+			s.Room = func(string) (int64, error) { return free, nil }
+			if status, text := s.send(t, "POST", "/api/v1/users/imports", strings.NewReader(`{"email":"a@x.test"}`)); status != want {
+				t.Errorf("%d free: %d %s", free, status, text)
+			}
+		}
+		r, _ := http.NewRequest("POST", s.url+"/api/v1/users/imports", io.LimitReader(nothing{}, length))
+		r.ContentLength = length
+		if answer, err := http.DefaultClient.Do(r); err == nil { // else the connection was cut
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("more than half of what is free: %d", answer.StatusCode)
+			}
+		}
+	})
+}
+
+func TestSpoolForgetsFilesWithoutImport(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`))
+		gone := s.spool(t)[0]
+		sweep := func() {
+			if err := s.Handle(&jobs.Queue{DB: s.DB}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if sweep(); len(s.spool(t)) != 1 {
+			t.Fatal("the file of an import that waits is gone")
+		}
+		err := s.DB.Write(t.Context(), func(tx *database.Tx) error { return tx.DeleteTenant(t.Context(), s.by.Tenant) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sweep(); len(s.spool(t)) != 1 {
+			t.Error("a young file, whose import may be about to come, is gone")
+		}
+		s.pass(time.Hour)
+		s.by = s.newTenant(t, "second")
+		s.post(t, "", strings.NewReader(`{"email":"b@x.test"}`))
+		s.pass(time.Hour)
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left := s.spool(t); len(left) != 0 {
+			t.Errorf("left in the spool: %v, of %s", left, gone)
+		}
 	})
 }
 

@@ -39,7 +39,9 @@ func (s *Service) Handle(q *jobs.Queue) error {
 		return err
 	}
 	q.Handle(kind, jobs.Handler{Run: s.work, Workers: 1})
-	return s.sweepSpool()
+	name := strings.Replace(kind, "import", "spool", 1) // of its own for each spool
+	q.Every(name, time.Hour, s.sweepSpool)
+	return s.sweepSpool(context.Background())
 }
 
 // jobKind reads the id of the spool, or makes one.
@@ -79,28 +81,6 @@ func (s *Service) writeSpoolID(path string) error {
 		return err
 	}
 	return nil
-}
-
-// sweepSpool removes what a killed server left of uploads that never ended.
-func (s *Service) sweepSpool() error {
-	files, err := os.ReadDir(s.Spool)
-	if err != nil {
-		return fmt.Errorf("sweep the spool: %w", err)
-	}
-	for _, f := range files {
-		at, err := f.Info()
-		if err == nil && strings.HasPrefix(f.Name(), "upload-") && s.DB.Now().Sub(at.ModTime()) > 24*time.Hour {
-			err = os.Remove(filepath.Join(s.Spool, f.Name()))
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("sweep the spool: %w", err)
-		}
-	}
-	return nil
-}
-
-func (s *Service) spooled(tenant, id string) string {
-	return filepath.Join(s.Spool, tenant+"."+id+".import")
 }
 
 // sealSigner seals the signer key of a Firebase project while it waits for the job.

@@ -47,7 +47,11 @@ type Service struct {
 	// Spool is the folder where files that are sent over HTTP wait for their import.
 	// It need not be shared between servers. Empty refuses such imports.
 	Spool string
-	Log   *slog.Logger // slog.Default if nil
+	// Room says how many bytes may still be written to a folder; nil asks the system.
+	Room func(folder string) (int64, error)
+	Log  *slog.Logger // slog.Default if nil
+
+	uploads slots
 }
 
 // What to do with a record whose user is there already.

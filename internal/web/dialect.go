@@ -126,6 +126,7 @@ var numbers = map[string]int{
 	"record_too_large":         836,
 	"invalid_record":           837,
 	"too_many_imports":         838,
+	"no_room_for_import":       839,
 	"invalid_query_parameters": 842,
 	"invalid_cursor":           843,
 	"invalid_client":           1001,
