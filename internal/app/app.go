@@ -212,6 +212,7 @@ func (a *App) mount() error {
 	}
 	edge := &web.Edge{
 		Log: a.Log, TrustedProxies: proxies, AllowHTTP: a.Config.Dev, Dialect: dialectOf,
+		PublicHost: a.Config.publicAuthority(), Knows: a.Tenants.AnswersAt,
 		Next: a.Tenants.Resolve(a.Router),
 	}
 	a.Handler = edge

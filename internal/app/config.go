@@ -389,6 +389,16 @@ func (c *Config) publicHost() string {
 	return u.Hostname()
 }
 
+// publicAuthority is publicHost with brackets and port where the public URL has
+// them.
+func (c *Config) publicAuthority() string {
+	u, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
 func loadCertificate(certFile, keyFile string) (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {

@@ -323,17 +323,55 @@ func TestBytesThatAreNoText(t *testing.T) {
 	})
 }
 
-func TestRequestIDIsTakenOverIfItIsPlain(t *testing.T) {
+func TestRequestIDIsTakenOverFromAProxyIfItIsPlain(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
-		if got := w.Demo.With("X-Request-Id", "proxy-1234_ABC").Get(t, "/api/v1/users").Header.Get("X-Request-Id"); got != "proxy-1234_ABC" {
+		const id = "proxy-1234_ABC"
+		proxy, client := w.Demo.Client, w.Demo.Client
+		proxy.IP = "127.0.0.1"
+		answered := func(c apptest.Client, target, id string) string {
+			return c.With("X-Request-Id", id).Get(t, target).Want(t, 200).Header.Get("X-Request-Id")
+		}
+		if got := answered(client, "/api/v1/users", id); got == id || got == "" {
+			t.Errorf("a client chose %q", got)
+		}
+		if strings.Contains(w.Log(), id) {
+			t.Error("the log has the id that a client chose")
+		}
+		if got := answered(proxy, "/api/v1/users", id); got != id {
 			t.Errorf("got %q", got)
 		}
-		if !strings.Contains(w.Log(), "request_id=proxy-1234_ABC") {
+		if !strings.Contains(w.Log(), "request_id="+id) {
 			t.Error("the log does not name the request by it")
 		}
+		if got := answered(client, "/readyz", "probe-5678"); got != "probe-5678" { // by which cardea doctor knows us
+			t.Errorf("a probe got %q", got)
+		}
 		for _, id := range []string{"short", strings.Repeat("x", 65), "has spaces in it", "<script>alert(1)</script>", "naïve-id-here", "a=b;c=d-e-f"} {
-			if got := w.Demo.With("X-Request-Id", id).Get(t, "/api/v1/users").Header.Get("X-Request-Id"); got == id || got == "" {
+			if got := answered(proxy, "/api/v1/users", id); got == id || got == "" {
 				t.Errorf("%q: got %q", id, got)
+			}
+		}
+	})
+}
+
+// An escaped backslash before u0000 is text; only a backslash that escapes is NUL.
+func TestAnEscapedBackslashIsNotNUL(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		for body, want := range map[string]string{
+			`{"email": "a@example.com", "first_name": "\\u0000"}`:     `\u0000`,
+			`{"email": "b@example.com", "first_name": "\\\\u0000x"}`:  `\\u0000x`,
+			`{"email": "c@example.com", "first_name": "\"\\u0000\""}`: `"\u0000"`,
+			`{"email": "d@example.com", "first_name": "\u00001"}`:     "",
+			`{"email": "e@example.com", "first_name": "\\\u0000"}`:    "",
+			`{"email": "f@example.com", "fi\u0000st_name": "x"}`:      "",
+		} {
+			a := w.Demo.Post(t, "/api/v1/users", body)
+			if want == "" {
+				a.WantError(t, 400, "invalid_request_body")
+				continue
+			}
+			if got := a.Want(t, 200).Object(t)["first_name"]; got != want {
+				t.Errorf("%s: got %q, want %q", body, got, want)
 			}
 		}
 	})
@@ -414,7 +452,7 @@ func TestFailuresSayNothingOfTheInside(t *testing.T) {
 func TestTextIsOnlyText(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		for _, text := range []string{
-			`'; DROP TABLE users; --`, `" OR ""="`, `\`, `%`, `_`, `$1`, `?`, `{{.}}`, `${7*7}`, `<script>alert(1)</script>`, `"><img src=x>`, `=1+1`, `\u0041`, `null`, `../../etc/passwd`,
+			`'; DROP TABLE users; --`, `" OR ""="`, `\`, `%`, `_`, `$1`, `?`, `{{.}}`, `${7*7}`, `<script>alert(1)</script>`, `"><img src=x>`, `=1+1`, `\u0041`, `\u0000`, `null`, `../../etc/passwd`,
 			"\u202egnp.exe", "e\u0301", "😀", "a\u2028b",
 		} {
 			id := makeUserOf(t, w.Demo.Client, map[string]any{"email": newEmail(), "first_name": text, "raw_attributes": map[string]any{text: text}, "groups": []string{text}})
@@ -423,8 +461,8 @@ func TestTextIsOnlyText(t *testing.T) {
 				t.Errorf("%q came back as %q and %v", text, got["first_name"], got["raw_attributes"])
 			}
 		}
-		if got := w.Demo.Get(t, "/api/v1/users").Want(t, 200).List(t); len(got) != 19 {
-			t.Errorf("there are %d users, want 19", len(got))
+		if got := w.Demo.Get(t, "/api/v1/users").Want(t, 200).List(t); len(got) != 20 {
+			t.Errorf("there are %d users, want 20", len(got))
 		}
 	})
 }

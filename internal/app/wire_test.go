@@ -4,13 +4,18 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/web"
 )
 
 // What only shows on a real connection: limits of the server itself, and requests
@@ -126,4 +131,116 @@ func TestChunkedBodyIsCutOff(t *testing.T) {
 			t.Errorf("got %d, want 413", status)
 		}
 	})
+}
+
+// forwarded asks as a proxy at 127.0.0.1 would over plain http.
+func forwarded(t *testing.T, w *apptest.World, target, host string, header http.Header) apptest.Answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host, r.RemoteAddr, r.Header = host, "127.0.0.1:40000", header.Clone()
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	r.RequestURI = r.URL.RequestURI()
+	r.Header.Set("Authorization", "Bearer "+w.Demo.Key)
+	return w.Demo.Send(t, r)
+}
+
+// The way to us was safe only if each hop was.
+func TestForwardedProtocols(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		for _, c := range []struct {
+			protos []string
+			want   int
+		}{
+			{[]string{"https"}, 200}, {[]string{"HTTPS"}, 200}, {[]string{"https, https"}, 200}, {[]string{"https", "https"}, 200}, {[]string{"https,"}, 200},
+			{nil, 403}, {[]string{""}, 403}, {[]string{"http"}, 403}, {[]string{"https, http"}, 403}, {[]string{"http, https"}, 403},
+			{[]string{"https", "http"}, 403}, {[]string{"http", "https"}, 403}, {[]string{"httpsx"}, 403}, {[]string{"https;http"}, 403},
+		} {
+			if a := forwarded(t, w, "/api/v1/users", "demo.cardea.test", http.Header{"X-Forwarded-Proto": c.protos}); a.Status != c.want {
+				t.Errorf("%q: got %d, want %d", c.protos, a.Status, c.want)
+			}
+		}
+	})
+}
+
+// The address that counts is the last one that a proxy of ours did not write of
+// another of ours; behind something that is no address nothing is believed.
+func TestForwardedAddresses(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		for i, c := range []struct {
+			hops []string
+			want string
+		}{
+			{nil, "127.0.0.1"}, {[]string{"203.0.113.9"}, "203.0.113.9"}, {[]string{"198.51.100.7, 203.0.113.9"}, "203.0.113.9"},
+			{[]string{"198.51.100.7", "203.0.113.9"}, "203.0.113.9"}, {[]string{"203.0.113.9, 127.0.0.1"}, "203.0.113.9"}, {[]string{"203.0.113.9, garbage"}, "127.0.0.1"},
+			{[]string{"garbage, 203.0.113.9"}, "203.0.113.9"}, {[]string{"203.0.113.9, garbage, 127.0.0.1"}, "127.0.0.1"}, {[]string{"203.0.113.9,, "}, "203.0.113.9"},
+			{[]string{"203.0.113.9:4711"}, "203.0.113.9"}, {[]string{"[2001:db8::1]:4711"}, "2001:db8::1"}, {[]string{"[2001:db8::1]"}, "2001:db8::1"}, {[]string{"2001:DB8:0::1"}, "2001:db8::1"},
+			{[]string{"::ffff:203.0.113.9"}, "203.0.113.9"}, {[]string{"fe80::1%eth0"}, "fe80::1"}, {[]string{"203.0.113.9, unknown"}, "127.0.0.1"},
+		} {
+			id := fmt.Sprintf("address-%d-", i)
+			forwarded(t, w, "/api/v1/users", "demo.cardea.test", http.Header{"X-Forwarded-Proto": {"https"}, "X-Forwarded-For": c.hops, "X-Request-Id": {id}}).Want(t, 200)
+			_, line, _ := strings.Cut(w.Log(), "request_id="+id+" ")
+			line, _, _ = strings.Cut(line, "\n")
+			if !strings.Contains(line, " ip="+c.want+" ") {
+				t.Errorf("%q: want %s: %s", c.hops, c.want, line)
+			}
+		}
+	})
+}
+
+// Browsers are led to https at a host of ours, whatever host they were made to ask for.
+func TestPlainPagesLeadToAHostOfOurs(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			_, err := tx.Exec(ctx, "INSERT INTO tenant_hosts (host, tenant_id, created_at) VALUES ($1, $2, 1)", "login.shop.example", w.Demo.ID)
+			return err
+		})
+		for host, want := range map[string]string{
+			"cardea.test": "cardea.test", "demo.cardea.test": "demo.cardea.test", "DEMO.cardea.test.": "demo.cardea.test", "demo.cardea.test:8080": "demo.cardea.test", "login.shop.example:80": "login.shop.example",
+			"evil.example": "cardea.test", "": "cardea.test", "nobody.cardea.test": "cardea.test", "[2001:db8::1]:8080": "cardea.test", "cardea.test@evil.example": "cardea.test", "evil.example/cardea.test": "cardea.test",
+		} {
+			if got := ledTo(t, w.Handler, host, "/docs?a=b%2f"); got != "https://"+want+"/docs?a=b%2f" {
+				t.Errorf("%q: led to %q, want %s", host, got, want)
+			}
+		}
+	})
+}
+
+// ledTo is where a browser is led that asks over plain http.
+func ledTo(t *testing.T, handler http.Handler, host, target string) string {
+	t.Helper()
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, answer := httptest.NewRequest(http.MethodGet, "/", http.NoBody), httptest.NewRecorder()
+	r.Host, r.RequestURI, r.URL = host, target, u
+	r.Header.Set("Accept", "text/html")
+	handler.ServeHTTP(answer, r)
+	if answer.Code != http.StatusPermanentRedirect {
+		t.Errorf("%q, %q: got %d", host, target, answer.Code)
+	}
+	return answer.Header().Get("Location")
+}
+
+func TestPlainPagesLeadToThePortForHTTPS(t *testing.T) {
+	t.Parallel()
+	edge := &web.Edge{Log: slog.New(slog.DiscardHandler), Dialect: func(string) web.Dialect { return web.API }}
+	for _, c := range []struct{ public, host, target, want string }{
+		{"cardea.test:8443", "cardea.test:8080", "/x", "https://cardea.test:8443/x"},
+		{"cardea.test:8443", "evil.example", "/x", "https://cardea.test:8443/x"},
+		{"[2001:db8::1]:8443", "[2001:db8::1]:8080", "/", "https://[2001:db8::1]:8443/"},
+		{"[2001:db8::1]", "[2001:db8::1]", "/", "https://[2001:db8::1]/"},
+		{"cardea.test", "cardea.test", "//evil.example/x", "https://cardea.test//evil.example/x"},
+		{"cardea.test", "cardea.test", "a.evil.example:443", "https://cardea.test"},
+	} {
+		edge.PublicHost, edge.Knows = c.public, func(_ context.Context, host string) bool { return host != "evil.example" }
+		if got := ledTo(t, edge, c.host, c.target); got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
+	}
 }

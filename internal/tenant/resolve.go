@@ -108,6 +108,13 @@ func (s *Service) ofHost(ctx context.Context, host string) (t Tenant, named bool
 	return t, true, err
 }
 
+// AnswersAt reports whether a host, as web.CanonicalHost has it, is one of this
+// installation's.
+func (s *Service) AnswersAt(ctx context.Context, host string) bool {
+	_, _, err := s.ofHost(ctx, host)
+	return err == nil
+}
+
 // clientIDOf returns the first client_id in the query that is not empty, else
 // the header.
 func clientIDOf(r *http.Request) (string, error) {

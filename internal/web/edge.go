@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,11 @@ type Edge struct {
 	// TrustedProxies may say in X-Forwarded-For, -Proto and -Host who the client
 	// is and what it asked. Nobody else is believed.
 	TrustedProxies []netip.Prefix
+	// PublicHost is the host of the public address, with its port if it has one.
+	PublicHost string
+	// Knows reports whether the installation answers at a host; nil if at none but
+	// PublicHost.
+	Knows func(ctx context.Context, host string) bool
 	// AllowHTTP lets plain http through; only the developer mode sets it.
 	AllowHTTP bool
 	// Dialect picks the dialect for errors of an address.
@@ -32,7 +39,7 @@ type Edge struct {
 }
 
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rec := &Record{ID: requestID(r), start: time.Now(), dialect: e.Dialect(r.URL.Path)}
+	rec := &Record{start: time.Now(), dialect: e.Dialect(r.URL.Path)}
 	e.identify(r, rec)
 	sw := &statusWriter{ResponseWriter: w}
 	r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
@@ -70,7 +77,24 @@ func (e *Edge) refusePlain(w http.ResponseWriter, r *http.Request, rec *Record) 
 		Fail(w, r, ErrPlainHTTP)
 		return
 	}
-	http.Redirect(w, r, "https://"+rec.Host+r.URL.RequestURI(), http.StatusPermanentRedirect)
+	to := url.URL{Scheme: "https", Host: e.secureHost(r.Context(), rec.Host), Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	http.Redirect(w, r, to.String(), http.StatusPermanentRedirect)
+}
+
+// secureHost is where host answers over https: with the public address's port, as
+// that of the request is the one for plain http. A host that is not ours, which
+// anyone may put into a request, gives way to the public one.
+func (e *Edge) secureHost(ctx context.Context, host string) string {
+	if e.Knows == nil || !e.Knows(ctx, host) {
+		return e.PublicHost
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if _, port, err := net.SplitHostPort(e.PublicHost); err == nil {
+		host += ":" + port
+	}
+	return host
 }
 
 // finish turns a panic into an answer and writes the request's line.
@@ -105,10 +129,12 @@ func (e *Edge) finish(w *statusWriter, r *http.Request, rec *Record) {
 	e.Log.Log(r.Context(), level, "request", args...)
 }
 
-// requestID takes over the id of a proxy if it is plain, else makes one.
-func requestID(r *http.Request) string {
+// requestID takes over the id of a proxy if it is plain, else makes one. Nobody
+// else chooses what stands in the logs. A probe stands in none that matters, and
+// knows by its id that it is Cardea that answers.
+func requestID(r *http.Request, isProxy bool) string {
 	id := r.Header.Get("X-Request-Id")
-	if len(id) < 8 || len(id) > 64 || strings.ContainsFunc(id, func(c rune) bool {
+	if !isProxy && !isHealth(r.URL.Path) || len(id) < 8 || len(id) > 64 || strings.ContainsFunc(id, func(c rune) bool {
 		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_')
 	}) {
 		return secret.ID(time.Now())
@@ -116,24 +142,40 @@ func requestID(r *http.Request) string {
 	return id
 }
 
-// identify finds the client's address, scheme and host.
+// identify finds the request's id and the client's address, scheme and host.
 func (e *Edge) identify(r *http.Request, rec *Record) {
 	rec.Secure = r.TLS != nil
 	rec.Host = CanonicalHost(r.Host)
 	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
 	client := addr.Addr().Unmap().WithZone("")
-	if e.trusts(client) {
+	isProxy := e.trusts(client)
+	rec.ID = requestID(r, isProxy)
+	if isProxy {
 		client = e.forwardedFor(r, client)
-		if proto := r.Header.Get("X-Forwarded-Proto"); proto != "" {
-			rec.Secure = strings.EqualFold(proto, "https")
+		if protos := forwarded(r, "X-Forwarded-Proto"); len(protos) > 0 {
+			// One hop in the open is one too many, and the client may have written the first.
+			rec.Secure = !slices.ContainsFunc(protos, func(p string) bool { return !strings.EqualFold(p, "https") })
 		}
-		if host := r.Header.Get("X-Forwarded-Host"); host != "" {
-			rec.Host = CanonicalHost(host)
+		if hosts := forwarded(r, "X-Forwarded-Host"); len(hosts) > 0 {
+			rec.Host = CanonicalHost(hosts[len(hosts)-1])
 		}
 	}
 	if client.IsValid() {
 		rec.IP = client.String()
 	}
+}
+
+// forwarded returns the values of a header that each proxy may have added to, the
+// nearest proxy's last.
+func forwarded(r *http.Request, name string) (values []string) {
+	for _, line := range r.Header.Values(name) {
+		for v := range strings.SplitSeq(line, ",") {
+			if v = strings.TrimSpace(v); v != "" {
+				values = append(values, v)
+			}
+		}
+	}
+	return values
 }
 
 func (e *Edge) trusts(a netip.Addr) bool {
@@ -147,10 +189,10 @@ func (e *Edge) trusts(a netip.Addr) bool {
 
 // forwardedFor walks X-Forwarded-For from the right and returns the first
 // address that is not a trusted proxy; what stands to the left of it is hearsay.
+// Where something else than an address stands, the hop that wrote it counts.
 func (e *Edge) forwardedFor(r *http.Request, client netip.Addr) netip.Addr {
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		a, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+	for _, hop := range slices.Backward(forwarded(r, "X-Forwarded-For")) {
+		a, err := parseHop(hop)
 		if err != nil {
 			return client
 		}
@@ -160,6 +202,14 @@ func (e *Edge) forwardedFor(r *http.Request, client netip.Addr) netip.Addr {
 		}
 	}
 	return client
+}
+
+// parseHop reads an address, to which some proxies add the port.
+func parseHop(hop string) (netip.Addr, error) {
+	if a, err := netip.ParseAddrPort(hop); err == nil {
+		return a.Addr(), nil
+	}
+	return netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(hop, "["), "]"))
 }
 
 // CanonicalHost is a Host header in lower case, without port and trailing dot.

@@ -255,7 +255,7 @@ func Decode(body []byte, v any) error {
 	if err := checkDepth(body); err != nil {
 		return err
 	}
-	if !utf8.Valid(body) || bytes.Contains(body, []byte(`\u0000`)) { // no database keeps these as text
+	if !utf8.Valid(body) || hasNUL(body) { // no database keeps these as text
 		return ErrBody.Saying("The request body is not valid UTF-8, or contains a NUL character.")
 	}
 	err := json.Unmarshal(body, v)
@@ -272,6 +272,18 @@ func Decode(body []byte, v any) error {
 		return ErrBody.Saying("%s must be a JSON %s.", wrong.Field, jsonName(wrong.Type)).In(wrong.Field)
 	}
 	return ErrBody.Because("%w", err)
+}
+
+// hasNUL reports whether JSON has an escaped NUL in it. An escaped backslash with
+// u0000 behind it is none.
+func hasNUL(body []byte) bool {
+	for i := bytes.IndexByte(body, '\\'); i >= 0; i = bytes.IndexByte(body, '\\') {
+		if bytes.HasPrefix(body[i:], []byte(`\u0000`)) {
+			return true
+		}
+		body = body[min(i+2, len(body)):]
+	}
+	return false
 }
 
 func jsonName(t reflect.Type) string {
