@@ -311,7 +311,7 @@ func (s *Service) postCancel(ctx context.Context, by access.Actor, in importRequ
 		return importAnswer{}, err
 	}
 	err := s.DB.Write(ctx, func(tx *database.Tx) error {
-		return finishImport(ctx, tx, by.Tenant, in.ImportID, Cancelled, "", 0)
+		return finishImport(ctx, tx, by, in.ImportID, Cancelled, "", 0)
 	})
 	if err != nil && !errors.Is(err, ErrLost) { // finished already: say how
 		return importAnswer{}, err

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,8 +21,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/jobs"
+	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/transfer"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -362,6 +365,105 @@ func TestSpoolForgetsFilesWithoutImport(t *testing.T) {
 		}
 		if left := s.spool(t); len(left) != 0 {
 			t.Errorf("left in the spool: %v, of %s", left, gone)
+		}
+	})
+}
+
+// request is the actor as of a request.
+func request(by access.Actor, name, id string) access.Actor {
+	by.Name, by.IP, by.UserAgent, by.RequestID = name, "192.0.2.7", "curl", id
+	return by
+}
+
+// events lists the events about imports, oldest first, as action, actor, address,
+// client, request and result.
+func (s *server) events(t *testing.T) (out []string) {
+	t.Helper()
+	all, err := audit.List(t.Context(), s.DB, s.by.Tenant, audit.Filter{}, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(all)
+	for _, e := range all {
+		if e.Target == "import" {
+			out = append(out, strings.Join([]string{e.Action, e.Actor, e.IP, e.UserAgent, e.RequestID, e.Result}, " "))
+		}
+	}
+	return out
+}
+
+func TestImportsAreInTheLogWithTheirRequest(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		s.by = request(s.by, "user:1", "r1")
+		s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`))
+		s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`)) // is the same
+		s.by = request(s.by, "user:2", "r2")
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		made := s.post(t, "", strings.NewReader(`{"email":"b@x.test"}`))
+		s.by = request(s.by, "user:3", "r3")
+		s.send(t, "POST", "/api/v1/users/imports/"+made.ID+"/cancel", nil)
+		s.send(t, "POST", "/api/v1/users/imports/"+made.ID+"/cancel", nil)
+		lost := s.post(t, "", strings.NewReader(`{"email":"c@x.test"}`))
+		if err := os.Remove(filepath.Join(s.Spool, s.by.Tenant+"."+lost.ID+".import")); err != nil {
+			t.Fatal(err)
+		}
+		s.by = request(s.by, "user:4", "r4")
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{
+			"import.started user:1 192.0.2.7 curl r1 success",
+			"user.imported user:1 192.0.2.7 curl r1 success",
+			"import.finished user:1 192.0.2.7 curl r1 success",
+			"import.started user:2 192.0.2.7 curl r2 success",
+			"import.cancelled user:3 192.0.2.7 curl r3 success",
+			"import.started user:3 192.0.2.7 curl r3 success",
+			"import.finished user:3 192.0.2.7 curl r3 failure",
+		}, s.events(t)); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestImportOfAnEndedKeyDoesNotRun(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		keys, system := &tenant.Service{DB: s.DB}, s.by
+		ids := map[string]string{}
+		err := s.DB.Write(t.Context(), func(tx *database.Tx) error {
+			for name, end := range map[string]time.Time{"revoked": {}, "expired": tx.Now.Add(time.Hour), "live": {}} {
+				k, _, err := keys.CreateKey(t.Context(), tx, system, name, []access.Permission{access.UsersWrite}, end)
+				if err != nil {
+					return err
+				}
+				ids[name] = k.ID
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := map[string]imported{}
+		for name, id := range ids {
+			s.by.Name = "key:" + id
+			made[name] = s.post(t, "", strings.NewReader(`{"username":"`+name+`"}`))
+		}
+		s.by = system
+		if err := s.DB.Write(t.Context(), func(tx *database.Tx) error { return keys.RevokeKey(t.Context(), tx, system, ids["revoked"]) }); err != nil {
+			t.Fatal(err)
+		}
+		s.pass(time.Hour)
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{"revoked": transfer.Failed, "expired": transfer.Failed, "live": transfer.Done} {
+			if got := s.progress(t, made[name].ID); got.State != want {
+				t.Errorf("%s: %+v, want %s", name, got, want)
+			}
+		}
+		if left := s.spool(t); len(left) > 0 || s.count(t, "users") != 1 {
+			t.Errorf("left in the spool: %v", left)
 		}
 	})
 }

@@ -561,7 +561,7 @@ func (w *run) step(to kept) {
 func (w *run) finish(ctx context.Context) (Progress, error) {
 	m := &w.now
 	if m.ID != "" {
-		err := w.DB.Write(ctx, func(tx *database.Tx) error { return finishImport(ctx, tx, m.tenant, m.ID, Done, "", m.Total) })
+		err := w.DB.Write(ctx, func(tx *database.Tx) error { return finishImport(ctx, tx, w.by, m.ID, Done, "", m.Total) })
 		if err != nil {
 			return m.Progress, err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/tenant"
 )
 
 // A file that came over HTTP lies in the spool of the server that took it. So that
@@ -122,6 +123,9 @@ func (s *Service) work(ctx context.Context, job *jobs.Job) error {
 		return err
 	}
 	if m.State == Running {
+		err = s.checkKey(ctx, m.Actor)
+	}
+	if m.State == Running && err == nil {
 		err = s.resume(ctx, m)
 	}
 	if errors.Is(err, ErrLost) { // cancelled; or the job has another worker, which removes the file
@@ -138,7 +142,7 @@ func (s *Service) work(ctx context.Context, job *jobs.Job) error {
 	}
 	if err != nil {
 		s.log().Error("an import failed", "import", m.ID, "error", err)
-		err := s.DB.Write(ctx, func(tx *database.Tx) error { return finishImport(ctx, tx, m.tenant, m.ID, Failed, reason, 0) })
+		err := s.DB.Write(ctx, func(tx *database.Tx) error { return finishImport(ctx, tx, m.Actor, m.ID, Failed, reason, 0) })
 		if err != nil && !errors.Is(err, ErrLost) {
 			return err
 		}
@@ -184,6 +188,20 @@ func (s *Service) resume(ctx context.Context, m kept) error {
 	return err
 }
 
+// checkKey refuses to go on with an import of an API key that has ended meanwhile. A
+// key's scopes do not change.
+func (s *Service) checkKey(ctx context.Context, by access.Actor) error {
+	id, ok := strings.CutPrefix(by.Name, "key:")
+	if !ok {
+		return nil
+	}
+	key, err := (&tenant.Service{DB: s.DB}).Key(ctx, s.DB, access.System(by.Tenant), id)
+	if errors.Is(err, tenant.ErrKeyNotFound) || err == nil && !key.IsLive(s.DB.Now()) {
+		return tenant.ErrToken.Saying("The API key that asked for the import has been revoked or has expired.")
+	}
+	return err
+}
+
 // actorOf is who asked for an import, with what that takes and no more. That they
 // held it was checked when they asked.
 func actorOf(m kept) access.Actor {
@@ -191,5 +209,5 @@ func actorOf(m kept) access.Actor {
 	if m.options.Roles {
 		may = append(may, access.RolesWrite)
 	}
-	return access.Actor{Tenant: m.tenant, Name: m.Actor}.With(may...)
+	return m.Actor.With(may...)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/tenant"
 )
@@ -16,8 +17,8 @@ import (
 // A kept import is one in the database: how far it has come, and what it needs to go on.
 type kept struct {
 	Progress
-	Source     string // name of the file
-	Actor      string
+	Source     string       // name of the file
+	Actor      access.Actor // without permissions
 	CreatedAt  time.Time
 	FinishedAt time.Time // zero while it runs
 
@@ -28,18 +29,19 @@ type kept struct {
 	done    int64 // records of the window that are settled
 }
 
-const importColumns = `tenant_id, id, source, options, secret, actor, state, error, size, window_offset, window_line, window_record, window_done,
+const importColumns = `tenant_id, id, source, options, secret, actor, ip, user_agent, request_id, state, error, size, window_offset, window_line, window_record, window_done,
 	records, created, updated, refused, present, rate, created_at, finished_at`
 
 func scanImport(row database.Scanner) (m kept, err error) {
 	var options string
 	var line, record, created int64
 	var finished *int64
-	err = row.Scan(&m.tenant, &m.ID, &m.Source, &options, &m.secret, &m.Actor, &m.State, &m.Error, &m.Size, &m.window.offset, &line, &record, &m.done,
+	err = row.Scan(&m.tenant, &m.ID, &m.Source, &options, &m.secret, &m.Actor.Name, &m.Actor.IP, &m.Actor.UserAgent, &m.Actor.RequestID, &m.State, &m.Error, &m.Size, &m.window.offset, &line, &record, &m.done,
 		&m.Total, &m.Created, &m.Updated, &m.Refused, &m.Present, &m.Rate, &created, &finished)
 	if err != nil {
 		return m, err
 	}
+	m.Actor.Tenant = m.tenant
 	m.window.line, m.window.record = int32(line), int32(record)
 	m.Records = record + m.done
 	m.CreatedAt = time.UnixMilli(created).UTC()
@@ -58,11 +60,11 @@ func startImport(ctx context.Context, tx *database.Tx, by access.Actor, m kept, 
 	if err != nil {
 		return m, fmt.Errorf("encode import options: %w", err)
 	}
-	_, err = tx.Exec(ctx, `
-		INSERT INTO imports (tenant_id, id, fingerprint, source, options, secret, actor, state, size, window_line, created_at, modified_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', $8, 1, $9, $9)
+	n, err := tx.Exec(ctx, `
+		INSERT INTO imports (tenant_id, id, fingerprint, source, options, secret, actor, ip, user_agent, request_id, state, size, window_line, created_at, modified_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running', $11, 1, $12, $12)
 		ON CONFLICT (tenant_id, fingerprint) WHERE state = 'running' DO NOTHING`,
-		by.Tenant, cmp.Or(m.ID, tx.NewID()), fingerprint, m.Source, string(options), m.secret, by.Name, m.Size, tx.Millis())
+		by.Tenant, cmp.Or(m.ID, tx.NewID()), fingerprint, m.Source, string(options), m.secret, by.Name, by.IP, by.UserAgent, by.RequestID, m.Size, tx.Millis())
 	if err != nil {
 		return m, fmt.Errorf("start import: %w", err)
 	}
@@ -70,7 +72,11 @@ func startImport(ctx context.Context, tx *database.Tx, by access.Actor, m kept, 
 	if err != nil {
 		return m, fmt.Errorf("start import: %w", err)
 	}
-	return m, nil
+	if n == 0 {
+		return m, nil
+	}
+	return m, audit.Append(tx, by, audit.Event{Action: "import.started", Target: "import", TargetID: m.ID, Detail: map[string]any{
+		"source": m.Source, "format": m.Format, "bytes": m.Size, "dry_run": m.options.DryRun, "roles": m.options.Roles, "on_conflict": m.options.OnConflict}})
 }
 
 func findImport(ctx context.Context, db database.Reader, tenant, id string) (kept, error) {
@@ -128,18 +134,30 @@ func moveImport(ctx context.Context, tx *database.Tx, from, to *kept) error {
 	return nil
 }
 
-// finishImport ends a running import and forgets what is secret of its options.
-func finishImport(ctx context.Context, tx *database.Tx, tenant, id, state, reason string, total int64) error {
-	n, err := tx.Exec(ctx, `
+// finishImport ends a running import and forgets what is secret of its options. The
+// actor is who ends it: whoever cancels it, else whoever asked for it.
+func finishImport(ctx context.Context, tx *database.Tx, by access.Actor, id, state, reason string, total int64) error {
+	var records, created, updated, refused int64
+	err := tx.QueryRow(ctx, `
 		UPDATE imports SET state = $3, error = $4, records = CASE WHEN $5 > 0 THEN $5 ELSE records END, secret = NULL, finished_at = $6, modified_at = $6
-		WHERE tenant_id = $1 AND id = $2 AND state = 'running'`, tenant, id, state, reason, total, tx.Millis())
+		WHERE tenant_id = $1 AND id = $2 AND state = 'running'
+		RETURNING window_record + window_done, created, updated, refused`, by.Tenant, id, state, reason, total, tx.Millis()).
+		Scan(&records, &created, &updated, &refused)
+	if errors.Is(err, database.ErrNoRows) {
+		return ErrLost
+	}
 	if err != nil {
 		return fmt.Errorf("finish import: %w", err)
 	}
-	if n == 0 {
-		return ErrLost
+	e := audit.Event{Action: "import.finished", Target: "import", TargetID: id,
+		Detail: map[string]any{"records": records, "created": created, "updated": updated, "refused": refused}}
+	switch state {
+	case Cancelled:
+		e.Action = "import.cancelled"
+	case Failed:
+		e.Result, e.Reason, e.Detail["message"] = audit.Failure, "import_failed", reason
 	}
-	return nil
+	return audit.Append(tx, by, e)
 }
 
 // restartImport forgets what a dry run has found, since it does not know any more

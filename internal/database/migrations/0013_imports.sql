@@ -8,7 +8,10 @@ CREATE TABLE imports (
 	source        TEXT NOT NULL,          -- name of the file, for people
 	options       TEXT NOT NULL,          -- JSON of transfer.Options, without secrets
 	secret        BYTEA,                  -- the rest of the options, sealed; NULL once finished
-	actor         TEXT NOT NULL,          -- who asked for it
+	actor         TEXT NOT NULL,          -- who asked for it, and the request, for the events
+	ip            TEXT NOT NULL,
+	user_agent    TEXT NOT NULL,
+	request_id    TEXT NOT NULL,
 	state         TEXT NOT NULL,          -- running, done, failed or cancelled
 	error         TEXT NOT NULL DEFAULT '',
 	size          BIGINT NOT NULL,        -- bytes of the file
