@@ -24,7 +24,7 @@ func (b *bench) fill(t *testing.T) {
 	b.load(t, transfer.Options{File: file(t,
 		`{"email":"formula@x.test","first_name":"=HYPERLINK(\"http://evil.test\")","last_name":"+1","phone":"+491511111111","raw_attributes":{"html":"<b>&\u2028</b>","q":"a \"b\" \\ c"}}`,
 		`{"username":"@user","first_name":"'-quoted","last_name":"O'Hara, Jr.","groups":[]}`,
-		`{"username":"-minus","first_name":"''=","raw_attributes":{}}`)})
+		`{"username":"-minus","first_name":"''=","last_name":"＝1+1","raw_attributes":{}}`)})
 }
 
 func TestExportAndImportGiveTheSameBytes(t *testing.T) {
@@ -90,7 +90,7 @@ func TestExportedSheetsHaveNoFormulas(t *testing.T) {
 		}
 		for _, row := range rows {
 			for _, cell := range row {
-				if cell != "" && strings.ContainsAny(cell[:1], "=+-@\t\r") {
+				if cell != "" && strings.ContainsAny(string([]rune(cell)[:1]), "=+-@\t\r＝＋－＠") {
 					t.Errorf("a sheet would run %q", cell)
 				}
 			}

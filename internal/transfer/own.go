@@ -160,12 +160,13 @@ func parseList(name, text string) (list []string, err error) {
 }
 
 // A spreadsheet takes a cell that starts with one of these for a formula.
-const formulaSigns = "=+-@\t\r"
+const formulaSigns = "=+-@\t\r＝＋－＠"
 
 // neutral puts an apostrophe before a text that a spreadsheet would run, and
 // before one that looks as if it had been treated so already.
 func neutral(cell string) string {
-	if after := strings.TrimLeft(cell, "'"); after != "" && strings.IndexByte(formulaSigns, after[0]) >= 0 {
+	first, size := utf8.DecodeRuneInString(strings.TrimLeft(cell, "'"))
+	if size > 0 && strings.ContainsRune(formulaSigns, first) {
 		return "'" + cell
 	}
 	return cell
