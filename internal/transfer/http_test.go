@@ -255,9 +255,7 @@ func TestImportsOverHTTPAreFew(t *testing.T) {
 		if status, text := s.send(t, "POST", "/api/v1/users/imports", strings.NewReader(`{"email":"6@x.test"}`)); status != http.StatusTooManyRequests {
 			t.Errorf("the sixth: %d %s", status, text)
 		}
-		if err := s.queue.Drain(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		s.drain(t)
 		s.post(t, "", strings.NewReader(`{"email":"6@x.test"}`))
 	})
 }
@@ -375,6 +373,25 @@ func request(by access.Actor, name, id string) access.Actor {
 	return by
 }
 
+// drain works until no import of the tenant is left, also those that are put off.
+func (s *server) drain(t *testing.T) {
+	t.Helper()
+	for range 10 {
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var n int64
+		if err := s.DB.QueryRow(t.Context(), "SELECT count(*) FROM imports WHERE tenant_id = $1 AND state = 'running'", s.by.Tenant).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			return
+		}
+		s.pass(time.Minute)
+	}
+	t.Fatal("the imports do not end")
+}
+
 // events lists the events about imports, oldest first, as action, actor, address,
 // client, request and result.
 func (s *server) events(t *testing.T) (out []string) {
@@ -398,9 +415,7 @@ func TestImportsAreInTheLogWithTheirRequest(t *testing.T) {
 		s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`))
 		s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`)) // is the same
 		s.by = request(s.by, "user:2", "r2")
-		if err := s.queue.Drain(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		s.drain(t)
 		made := s.post(t, "", strings.NewReader(`{"email":"b@x.test"}`))
 		s.by = request(s.by, "user:3", "r3")
 		s.send(t, "POST", "/api/v1/users/imports/"+made.ID+"/cancel", nil)
@@ -410,9 +425,7 @@ func TestImportsAreInTheLogWithTheirRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.by = request(s.by, "user:4", "r4")
-		if err := s.queue.Drain(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		s.drain(t)
 		if diff := cmp.Diff([]string{
 			"import.started user:1 192.0.2.7 curl r1 success",
 			"user.imported user:1 192.0.2.7 curl r1 success",
@@ -454,9 +467,7 @@ func TestImportOfAnEndedKeyDoesNotRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.pass(time.Hour)
-		if err := s.queue.Drain(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		s.drain(t)
 		for name, want := range map[string]string{"revoked": transfer.Failed, "expired": transfer.Failed, "live": transfer.Done} {
 			if got := s.progress(t, made[name].ID); got.State != want {
 				t.Errorf("%s: %+v, want %s", name, got, want)
@@ -464,6 +475,35 @@ func TestImportOfAnEndedKeyDoesNotRun(t *testing.T) {
 		}
 		if left := s.spool(t); len(left) > 0 || s.count(t, "users") != 1 {
 			t.Errorf("left in the spool: %v", left)
+		}
+	})
+}
+
+func TestTenantsDoNotWaitForOneAnother(t *testing.T) {
+	runServer(t, func(t *testing.T, s *server) {
+		path, _ := many(t, 5000)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, made := s.by, []string{}
+		for i := range 3 {
+			made = append(made, s.post(t, fmt.Sprintf("dry_run=true&filename=x&format=jsonl&map=first_name=%d", i), bytes.NewReader(text)).ID)
+		}
+		s.by = s.newTenant(t, "second")
+		other := s.post(t, "", strings.NewReader(`{"email":"a@x.test"}`)).ID
+		if err := s.queue.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.progress(t, other); got.State != transfer.Done {
+			t.Errorf("behind three of somebody else's: %+v", got)
+		}
+		s.by = first
+		s.drain(t)
+		for _, id := range made {
+			if got := s.progress(t, id); got.State != transfer.Done {
+				t.Errorf("one of three: %+v", got)
+			}
 		}
 	})
 }

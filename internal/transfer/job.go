@@ -26,8 +26,8 @@ type jobPayload struct {
 	ImportID string `json:"import_id"`
 }
 
-// Handle makes q work on the imports of this spool, one at a time, and forget old
-// ones. Without a spool there are none.
+// Handle makes q work on the imports of this spool, two at a time but one of a
+// tenant, and forget old ones. Without a spool there are none.
 func (s *Service) Handle(q *jobs.Queue) error {
 	q.Every("transfer.sweep", 24*time.Hour, func(ctx context.Context) error {
 		return s.DB.Write(ctx, func(tx *database.Tx) error { return sweepImports(ctx, tx) })
@@ -39,7 +39,7 @@ func (s *Service) Handle(q *jobs.Queue) error {
 	if err != nil {
 		return err
 	}
-	q.Handle(kind, jobs.Handler{Run: s.work, Workers: 1})
+	q.Handle(kind, jobs.Handler{Run: s.workInTurn, Workers: 2})
 	name := strings.Replace(kind, "import", "spool", 1) // of its own for each spool
 	q.Every(name, time.Hour, s.sweepSpool)
 	return s.sweepSpool(context.Background())
@@ -106,6 +106,34 @@ func (s *Service) openSigner(ctx context.Context, m kept) (string, error) {
 	}
 	key, err := box.Open("imports/"+m.ID+"/signer", m.secret)
 	return string(key), err
+}
+
+// putOffTime is how long an import waits before it looks again whether the tenant's
+// other one is done.
+const putOffTime = 2 * time.Second
+
+// workInTurn is work for the tenant's only import under way here. A further one is
+// put off, so that no tenant has all workers.
+func (s *Service) workInTurn(ctx context.Context, job *jobs.Job) error {
+	if _, busy := s.working.LoadOrStore(job.Tenant, true); busy {
+		return s.putOff(ctx, job)
+	}
+	defer s.working.Delete(job.Tenant)
+	return s.work(ctx, job)
+}
+
+// putOff lets a later job do the work of this one.
+func (s *Service) putOff(ctx context.Context, job *jobs.Job) error {
+	var p jobPayload
+	if err := job.Payload(&p); err != nil {
+		return jobs.Permanent(err)
+	}
+	return s.DB.Write(ctx, func(tx *database.Tx) error {
+		if _, err := jobs.Enqueue(ctx, tx, job.Tenant, job.Kind, p, jobs.Options{Delay: putOffTime}); err != nil {
+			return err
+		}
+		return job.Finish(ctx, tx)
+	})
 }
 
 // work is one try at an import. What can not be mended by another one ends it as

@@ -25,6 +25,7 @@ package transfer
 import (
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/database"
@@ -52,6 +53,7 @@ type Service struct {
 	Log  *slog.Logger // slog.Default if nil
 
 	uploads slots
+	working sync.Map // true for each tenant of whom an import is under way here
 }
 
 // What to do with a record whose user is there already.
