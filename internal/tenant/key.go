@@ -109,7 +109,7 @@ func (s *Service) RevokeKey(ctx context.Context, tx *database.Tx, by access.Acto
 	if err := by.Require(access.KeysWrite); err != nil {
 		return err
 	}
-	if err := holdTenant(ctx, tx, by.Tenant); err != nil { // or it could be making another meanwhile
+	if err := Hold(ctx, tx, by.Tenant); err != nil { // or it could be making another meanwhile
 		return err
 	}
 	revoked, err := revokeKeys(ctx, tx, by.Tenant, id)

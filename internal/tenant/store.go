@@ -22,7 +22,7 @@ const maxListed = 1000
 // writes the tenant's row first, unchanged, so that on PostgreSQL one transaction
 // after the other counts.
 func makeRoom(ctx context.Context, tx *database.Tx, tenant string, count func(context.Context, *database.Tx, string) (int64, error), full *problem.Problem) error {
-	if err := holdTenant(ctx, tx, tenant); err != nil {
+	if err := Hold(ctx, tx, tenant); err != nil {
 		return err
 	}
 	n, err := count(ctx, tx, tenant)
@@ -32,8 +32,9 @@ func makeRoom(ctx context.Context, tx *database.Tx, tenant string, count func(co
 	return err
 }
 
-// holdTenant makes whoever else holds the tenant wait until tx has ended.
-func holdTenant(ctx context.Context, tx *database.Tx, id string) error {
+// Hold makes whoever else holds the tenant wait until tx has ended, so that one after
+// the other counts what a tenant may have only some of. ErrNotFound if it is gone.
+func Hold(ctx context.Context, tx *database.Tx, id string) error {
 	n, err := tx.Exec(ctx, "UPDATE tenants SET modified_at = modified_at WHERE id = $1", id)
 	if err != nil {
 		return fmt.Errorf("hold tenant: %w", err)

@@ -20,6 +20,7 @@ import (
 	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/web"
 )
 
@@ -254,7 +255,7 @@ func (s *Service) enqueue(ctx context.Context, by access.Actor, o Options, name 
 	}
 	var started kept
 	err = s.DB.Write(ctx, func(tx *database.Tx) (err error) {
-		if err := holdTenant(ctx, tx, by.Tenant); err != nil {
+		if err := tenant.Hold(ctx, tx, by.Tenant); err != nil {
 			return err
 		}
 		if started, err = startImport(ctx, tx, by, m, mark); err != nil || started.ID != m.ID {

@@ -11,7 +11,6 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
-	"github.com/cardea-id/cardea/internal/tenant"
 )
 
 // A kept import is one in the database: how far it has come, and what it needs to go on.
@@ -100,19 +99,6 @@ func countRunning(ctx context.Context, db database.Reader, tenant string) (n int
 		return 0, fmt.Errorf("count imports: %w", err)
 	}
 	return n, nil
-}
-
-// holdTenant makes whoever else holds the tenant wait until tx has ended, so that
-// one after the other counts its imports.
-func holdTenant(ctx context.Context, tx *database.Tx, id string) error {
-	n, err := tx.Exec(ctx, "UPDATE tenants SET modified_at = modified_at WHERE id = $1", id)
-	if err != nil {
-		return fmt.Errorf("hold tenant: %w", err)
-	}
-	if n == 0 {
-		return tenant.ErrNotFound
-	}
-	return nil
 }
 
 // moveImport moves an import from where it was to where to is, in the transaction
