@@ -184,7 +184,7 @@ type selection struct {
 
 // selection returns the selection of a filter.
 func (s *Service) selection(ctx context.Context, db database.Reader, tenant string, f Filter) (*selection, error) {
-	for _, part := range append(strings.Fields(f.Search), f.FirstName, f.LastName) {
+	for part := range strings.FieldsSeq(f.Search) {
 		if utf8.RuneCountInString(part) > maxPart {
 			return nil, ErrPart
 		}
@@ -217,6 +217,10 @@ func newSelection(tenant string, f Filter) *selection {
 	}
 	if !f.CreatedBefore.IsZero() {
 		sel.where("u.id < ?", secret.FirstID(f.CreatedBefore))
+	}
+	if len(f.FirstName) > maxName || len(f.LastName) > maxName { // nobody's name is that long
+		sel.where("FALSE")
+		return sel
 	}
 	sel.contains(f.FirstName, "u.first_key")
 	sel.contains(f.LastName, "u.last_key")
