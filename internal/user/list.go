@@ -305,7 +305,7 @@ func (sel *selection) page(ctx context.Context, engine string, db database.Reade
 		return nil, err
 	}
 	if sparse {
-		return sel.read(ctx, db, sel.hits(engine)+sel.clause()+sel.limits(order, limit, offset))
+		return sel.read(ctx, db, sel.hits(engine)+sel.clause()+sel.limits(byHit(order), limit, offset))
 	}
 	args := len(sel.args)
 	first := "(SELECT * FROM users u WHERE " + sel.seekClause() + " ORDER BY " + order + " LIMIT " + strconv.Itoa(window) + ") AS u WHERE "
@@ -314,8 +314,12 @@ func (sel *selection) page(ctx context.Context, engine string, db database.Reade
 		return users, err
 	}
 	sel.args = sel.args[:args]
-	return sel.read(ctx, db, sel.hits(engine)+sel.clause()+sel.limits(order, limit, offset))
+	return sel.read(ctx, db, sel.hits(engine)+sel.clause()+sel.limits(byHit(order), limit, offset))
 }
+
+// byHit orders by the id that was found, which is the user's: so the engine can sort
+// what it found first, and stop looking users up when the page is full.
+func byHit(order string) string { return strings.Replace(order, "u.id", "hit.id", 1) }
 
 // limits ends a list. The cast is for SQLite, which prepares a statement anew on
 // every run if a bare parameter is its limit.
