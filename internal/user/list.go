@@ -297,8 +297,12 @@ func (sel *selection) seekClause() string {
 }
 
 func (sel *selection) page(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) ([]User, error) {
+	if len(sel.needles) == 0 && offset > 0 { // skips in the index, and looks up only the page's users
+		ids := "(SELECT u.id AS id FROM users u WHERE " + sel.clause() + sel.limits(order, limit, offset) + ")"
+		return sel.read(ctx, db, ids+" AS hit CROSS JOIN users u WHERE u.tenant_id = $1 AND u.id = hit.id ORDER BY "+order)
+	}
 	if len(sel.needles) == 0 {
-		return sel.read(ctx, db, "users u WHERE "+sel.clause()+sel.limits(order, limit, offset))
+		return sel.read(ctx, db, "users u WHERE "+sel.clause()+sel.limits(order, limit, 0))
 	}
 	sparse, err := sel.isSparse(ctx, engine, db)
 	if err != nil {
