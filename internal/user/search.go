@@ -112,6 +112,9 @@ func (s *Service) ownsMost(ctx context.Context, db database.Reader, tenant strin
 		return false, err
 	}
 	most := 2*users > entries
+	if s.weighed.Add(1)%maxTotals == 0 { // bounds what is kept
+		s.owners.Clear()
+	}
 	s.owners.Store(tenant, owner{most, now.Add(time.Minute)})
 	return most, nil
 }

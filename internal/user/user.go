@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -88,8 +89,9 @@ type Service struct {
 	// Connection returns the id of the connection of users made by hand.
 	Connection func(tenant string) string
 
-	totals totals
-	owners sync.Map // tenant -> owner
+	totals  totals
+	owners  sync.Map // tenant -> owner
+	weighed atomic.Int64
 }
 
 // Check puts u into its normal form, or says what is wrong with it.
@@ -134,11 +136,14 @@ func (u *User) checkExtras() error {
 	if isNull(u.Groups) {
 		u.Groups = nil
 	}
-	if u.Attributes != nil && u.Attributes[0] != '{' {
-		return ErrInvalid.Saying("raw_attributes must be a JSON object.").In("raw_attributes")
-	}
-	if members(u.Attributes) > maxKeys {
-		return ErrInvalid.Saying("raw_attributes has at most %d members.", maxKeys).In("raw_attributes")
+	if u.Attributes != nil {
+		var members map[string]json.RawMessage
+		if json.Unmarshal(u.Attributes, &members) != nil {
+			return ErrInvalid.Saying("raw_attributes must be a JSON object.").In("raw_attributes")
+		}
+		if len(members) > maxKeys {
+			return ErrInvalid.Saying("raw_attributes has at most %d members.", maxKeys).In("raw_attributes")
+		}
 	}
 	for _, action := range u.RequiredActions {
 		if len(action) > maxAction || !utf8.ValidString(action) || strings.ContainsFunc(action, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -154,29 +159,6 @@ func (u *User) checkExtras() error {
 		}
 	}
 	return nil
-}
-
-// members counts the members of a JSON object, and of no object within it.
-func members(raw json.RawMessage) (n int) {
-	depth, inString, escaped := 0, false, false
-	for _, c := range raw {
-		switch {
-		case escaped:
-			escaped = false
-		case inString:
-			escaped = c == '\\'
-			inString = c != '"'
-		case c == '"':
-			inString = true
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			depth--
-		case c == ':' && depth == 1:
-			n++
-		}
-	}
-	return n
 }
 
 func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }

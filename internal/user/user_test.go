@@ -179,7 +179,7 @@ func TestCreateRefuses(t *testing.T) {
 			"nothing to be found by":      {user.User{FirstName: "Ann"}, user.ErrNobody},
 			"attributes that are a list":  {user.User{Email: "a@example.com", Attributes: json.RawMessage(`[]`)}, user.ErrInvalid},
 			"attributes that are too big": {user.User{Email: "a@example.com", Attributes: json.RawMessage(`{"a":"` + strings.Repeat("x", 1<<16) + `"}`)}, user.ErrInvalid},
-			"attributes without end":      {user.User{Email: "a@example.com", Attributes: json.RawMessage(`{` + strings.Repeat(`"a":1,`, 500) + `"b":{"c":1}}`)}, user.ErrInvalid},
+			"attributes without end":      {user.User{Email: "a@example.com", Attributes: manyAttributes(501)}, user.ErrInvalid},
 			"an action that is too long":  {user.User{Email: "a@example.com", RequiredActions: []string{strings.Repeat("x", 255)}}, user.ErrInvalid},
 			"an action not printable":     {user.User{Email: "a@example.com", RequiredActions: []string{"\x1b[2J"}}, user.ErrInvalid},
 			"a name with a line break":    {user.User{Email: "a@example.com", FirstName: "a\nb"}, user.ErrInvalid},
@@ -195,6 +195,19 @@ func TestCreateRefuses(t *testing.T) {
 		}
 		b.wantCount(t, user.Filter{}, 1)
 	})
+}
+
+// manyAttributes is an object of n members.
+func manyAttributes(n int) json.RawMessage {
+	object := map[string]int{}
+	for i := range n {
+		object[fmt.Sprint("a", i)] = i
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		panic(err)
+	}
+	return text
 }
 
 func TestEveryOperationNeedsItsScope(t *testing.T) {
