@@ -18,12 +18,14 @@ import (
 // lower floors, and on its own floor those named to its left.
 var floors = []string{
 	// Ground: knows nothing of identity.
-	"problem secret access database",
-	"database/dbtest database/dbtest/withpostgres secret/passhash audit jobs notify ratelimit keyring web openapi",
+	"problem secret access database lang device outbound",
+	"database/dbtest database/dbtest/withpostgres secret/passhash audit jobs notify ratelimit keyring web page openapi",
 	// Nouns.
-	"tenant role user password",
+	"tenant role session letter user password token",
+	// Ways to prove who one is.
+	"passwordless",
 	// Fronts and journeys.
-	"transfer kobil",
+	"transfer kobil signin oidc",
 	// Roof.
 	"app",
 	"app/apptest cli bench",

@@ -149,7 +149,7 @@ func build(cfg Config, log *slog.Logger, db *database.DB) (*App, error) {
 	}
 	a := &App{Config: cfg, Log: log, DB: db, Router: &web.Router{}}
 	a.Hasher = passhash.New(passhash.Default, []byte(cfg.PasswordPepper))
-	a.Tenants = &tenant.Service{DB: db, Log: log, Master: master, Limits: &ratelimit.Limiter{DB: db}, BaseHost: cfg.publicHost(), Default: cfg.DefaultTenant}
+	a.Tenants = &tenant.Service{DB: db, Log: log, Master: master, Limits: &ratelimit.Limiter{DB: db}, PublicURL: strings.TrimSuffix(cfg.PublicURL, "/"), BaseHost: cfg.publicHost(), Default: cfg.DefaultTenant}
 	if cfg.Dev {
 		a.Tenants.Aliases = []string{"localhost", "127.0.0.1", "::1"}
 	}

@@ -43,6 +43,7 @@ type Application struct {
 	Name           string
 	RedirectURIs   []string
 	AllowedOrigins []string
+	OAuth          OAuth
 	IsActive       bool
 	CreatedAt      time.Time
 	ModifiedAt     time.Time
@@ -86,7 +87,7 @@ func (a *Application) check() error {
 	if total > maxAddresses {
 		return ErrApplication.Saying("The redirect URIs and allowed origins of an application have at most 16 KiB in all.")
 	}
-	return nil
+	return a.OAuth.check()
 }
 
 // isRedirectURI follows RFC 8252 for native applications and RFC 9700 section
@@ -149,8 +150,8 @@ func isPrivateScheme(scheme string) bool {
 
 func isLoopback(host string) bool { return host == "localhost" || host == "127.0.0.1" || host == "::1" }
 
-// CreateApplication makes an application and its first secret, which is returned
-// once and never again; ErrApplicationsFull if the tenant has 1,000. The actor needs
+// CreateApplication makes an application and, if it proves itself by one, its first
+// secret, which is returned once and never again; ErrApplicationsFull if the tenant has 1,000. The actor needs
 // applications:write.
 func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by access.Actor, a Application) (Application, string, error) {
 	if err := by.Require(access.ApplicationsWrite); err != nil {
@@ -167,16 +168,20 @@ func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by acc
 	if err := insertApplication(ctx, tx, a); err != nil {
 		return Application{}, "", err
 	}
-	key, hash := secret.NewKey("cs_")
-	if err := insertSecret(ctx, tx, a.TenantID, a.ID, hash, key[len(key)-4:]); err != nil {
-		return Application{}, "", err
-	}
 	tx.OnCommit(s.forget)
+	key := ""
+	if a.OAuth.AuthMethod == AuthSecret {
+		var hash []byte
+		key, hash = secret.NewKey("cs_")
+		if err := insertSecret(ctx, tx, a.TenantID, a.ID, hash, key[len(key)-4:]); err != nil {
+			return Application{}, "", err
+		}
+	}
 	return a, key, audit.Append(tx, by, audit.Event{Action: "application.created", Target: "application", TargetID: a.ID, Detail: map[string]any{"name": a.Name}})
 }
 
-// SaveApplication replaces name, redirect URIs, allowed origins and activity of
-// an application. The actor needs applications:write.
+// SaveApplication replaces name, redirect URIs, allowed origins, OAuth settings and
+// activity of an application. The actor needs applications:write.
 func (s *Service) SaveApplication(ctx context.Context, tx *database.Tx, by access.Actor, a Application) (Application, error) {
 	if err := by.Require(access.ApplicationsWrite); err != nil {
 		return Application{}, err
@@ -220,6 +225,7 @@ func (s *Service) RotateSecret(ctx context.Context, tx *database.Tx, by access.A
 	if err := expireSecrets(ctx, tx, by.Tenant, application, tx.Now.Add(overlap)); err != nil {
 		return "", err
 	}
+	tx.OnCommit(s.secrets.Clear)
 	key, hash := secret.NewKey("cs_")
 	if err := insertSecret(ctx, tx, by.Tenant, application, hash, key[len(key)-4:]); err != nil {
 		return "", err
@@ -227,12 +233,14 @@ func (s *Service) RotateSecret(ctx context.Context, tx *database.Tx, by access.A
 	return key, audit.Append(tx, by, audit.Event{Action: "application.secret_rotated", Target: "application", TargetID: application})
 }
 
-// CheckSecret reports whether key is one of the application's live secrets.
-func (s *Service) CheckSecret(ctx context.Context, db database.Reader, a Application, key string) (bool, error) {
+// CheckSecret reports whether key is one of the application's live secrets, as of at
+// most a second ago.
+func (s *Service) CheckSecret(ctx context.Context, a Application, key string) (bool, error) {
 	if !secret.LooksLikeKey("cs_", key) {
 		return false, nil
 	}
-	hashes, err := liveSecrets(ctx, db, a.TenantID, a.ID, s.DB.Now())
+	now := s.DB.Now()
+	hashes, err := s.secrets.Get(now, a.ID, func() ([][]byte, error) { return liveSecrets(ctx, s.DB, a.TenantID, a.ID, now) })
 	if err != nil {
 		return false, err
 	}
@@ -275,7 +283,7 @@ func (s *Service) ByClientID(ctx context.Context, clientID string) (Application,
 	if len(clientID) > 128 {
 		return Application{}, ErrClient
 	}
-	return s.clients.get(s.DB.Now(), clientID, func() (Application, error) {
+	return s.clients.Get(s.DB.Now(), clientID, func() (Application, error) {
 		tenant, err := findClient(ctx, s.DB, clientID)
 		if err != nil {
 			return Application{}, err

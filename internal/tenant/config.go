@@ -135,7 +135,7 @@ func (s *Service) getConfig(ctx context.Context, by access.Actor, in getConfigRe
 func (s *Service) config(ctx context.Context, t Tenant, app Application) (Config, error) {
 	if app.ID == "" {
 		var err error
-		if app, err = s.firsts.get(s.DB.Now(), t.ID, func() (Application, error) { return firstApplication(ctx, s.DB, t.ID) }); err != nil {
+		if app, err = s.firsts.Get(s.DB.Now(), t.ID, func() (Application, error) { return firstApplication(ctx, s.DB, t.ID) }); err != nil {
 			return Config{}, err
 		}
 	}

@@ -18,6 +18,7 @@ type applicationForm struct {
 	Name           string    `json:"name"`
 	RedirectURIs   []string  `json:"redirect_uris"`
 	AllowedOrigins []string  `json:"allowed_origins"`
+	OAuth          OAuth     `json:"oauth" doc:"How it takes part in OAuth 2 and OpenID Connect; what is absent is the default"`
 	IsActive       bool      `json:"is_active"`
 	CreatedAt      time.Time `json:"created_at"`
 	ModifiedAt     time.Time `json:"modified_at"`
@@ -26,7 +27,7 @@ type applicationForm struct {
 func formOf(a Application, key string) applicationForm {
 	return applicationForm{
 		ID: a.ID, AccountID: a.TenantID, ClientID: a.ClientID, ClientSecret: key, Name: a.Name, RedirectURIs: orNone(a.RedirectURIs),
-		AllowedOrigins: orNone(a.AllowedOrigins), IsActive: a.IsActive, CreatedAt: a.CreatedAt, ModifiedAt: a.ModifiedAt,
+		AllowedOrigins: orNone(a.AllowedOrigins), OAuth: a.OAuth, IsActive: a.IsActive, CreatedAt: a.CreatedAt, ModifiedAt: a.ModifiedAt,
 	}
 }
 
@@ -52,11 +53,12 @@ type postApplicationRequest struct {
 	Name           string   `json:"name" schema:"required" doc:"At most 200 bytes"`
 	RedirectURIs   []string `json:"redirect_uris" doc:"Absolute https addresses without a fragment; http only for loopback"`
 	AllowedOrigins []string `json:"allowed_origins" doc:"Origins of pages that may call the API, such as https://app.example.com"`
+	OAuth          OAuth    `json:"oauth" doc:"A confidential web application of your own if absent"`
 }
 
 func (s *Service) postApplication(ctx context.Context, by access.Actor, in postApplicationRequest) (out applicationForm, err error) {
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		a, key, err := s.CreateApplication(ctx, tx, by, Application{Name: in.Name, RedirectURIs: in.RedirectURIs, AllowedOrigins: in.AllowedOrigins})
+		a, key, err := s.CreateApplication(ctx, tx, by, Application{Name: in.Name, RedirectURIs: in.RedirectURIs, AllowedOrigins: in.AllowedOrigins, OAuth: in.OAuth})
 		out = formOf(a, key)
 		return err
 	})
@@ -77,6 +79,7 @@ type putApplicationRequest struct {
 	Name           *string   `json:"name"`
 	RedirectURIs   *[]string `json:"redirect_uris"`
 	AllowedOrigins *[]string `json:"allowed_origins"`
+	OAuth          *OAuth    `json:"oauth" doc:"Replaces all of it"`
 	IsActive       *bool     `json:"is_active"`
 }
 
@@ -89,6 +92,7 @@ func (s *Service) putApplication(ctx context.Context, by access.Actor, in putApp
 		assign(&a.Name, in.Name)
 		assign(&a.RedirectURIs, in.RedirectURIs)
 		assign(&a.AllowedOrigins, in.AllowedOrigins)
+		assign(&a.OAuth, in.OAuth)
 		assign(&a.IsActive, in.IsActive)
 		a, err = s.SaveApplication(ctx, tx, by, a)
 		out = formOf(a, "")

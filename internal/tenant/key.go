@@ -166,7 +166,7 @@ func (s *Service) authenticate(ctx context.Context, by access.Actor, bearer stri
 	}
 	hash := secret.Hash(bearer)
 	now := s.DB.Now()
-	k, err := s.keys.get(now, by.Tenant+string(hash), func() (Key, error) { return s.useKey(ctx, by.Tenant, hash, now) })
+	k, err := s.keys.Get(now, by.Tenant+string(hash), func() (Key, error) { return s.useKey(ctx, by.Tenant, hash, now) })
 	if err != nil {
 		return by, err
 	}

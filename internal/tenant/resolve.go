@@ -170,7 +170,7 @@ func (s *Service) allows(ctx context.Context, t Tenant, app Application, origin 
 	if app.ID != "" {
 		return slices.Contains(app.AllowedOrigins, origin)
 	}
-	origins, err := s.origins.get(s.DB.Now(), t.ID, func() (map[string]bool, error) { return listOrigins(ctx, s.DB, t.ID) })
+	origins, err := s.origins.Get(s.DB.Now(), t.ID, func() (map[string]bool, error) { return listOrigins(ctx, s.DB, t.ID) })
 	// Without an answer from the database the permission is left out; the page may ask
 	// again.
 	return err == nil && origins[origin]

@@ -89,6 +89,15 @@ func findTenantByHost(ctx context.Context, db database.Reader, host string) (Ten
 	return findTenant(ctx, db, "id", id)
 }
 
+// firstHost returns the custom domain a tenant had first, empty if it has none.
+func firstHost(ctx context.Context, db database.Reader, tenant string) (host string, err error) {
+	err = db.QueryRow(ctx, "SELECT host FROM tenant_hosts WHERE tenant_id = $1 ORDER BY created_at, host LIMIT 1", tenant).Scan(&host)
+	if err != nil && !errors.Is(err, database.ErrNoRows) {
+		return "", fmt.Errorf("find host of tenant: %w", err)
+	}
+	return host, nil
+}
+
 func listTenants(ctx context.Context, db database.Reader) ([]Tenant, error) {
 	rows, err := db.Query(ctx, "SELECT "+tenantColumns+" FROM tenants ORDER BY slug")
 	return database.Collect(rows, err, "list tenants", scanTenant)
@@ -105,13 +114,13 @@ func updateSettings(ctx context.Context, tx *database.Tx, id string, settings Se
 	return nil
 }
 
-const applicationColumns = "tenant_id, id, client_id, name, redirect_uris, allowed_origins, is_active, created_at, modified_at"
+const applicationColumns = "tenant_id, id, client_id, name, redirect_uris, allowed_origins, oauth, is_active, created_at, modified_at"
 
 func scanApplication(row database.Scanner) (Application, error) {
 	var a Application
-	var uris, origins string
+	var uris, origins, oauth string
 	var created, modified int64
-	err := row.Scan(&a.TenantID, &a.ID, &a.ClientID, &a.Name, &uris, &origins, &a.IsActive, &created, &modified)
+	err := row.Scan(&a.TenantID, &a.ID, &a.ClientID, &a.Name, &uris, &origins, &oauth, &a.IsActive, &created, &modified)
 	if err != nil {
 		return Application{}, err
 	}
@@ -119,14 +128,17 @@ func scanApplication(row database.Scanner) (Application, error) {
 	if err := json.Unmarshal([]byte(uris), &a.RedirectURIs); err != nil {
 		return Application{}, err
 	}
-	return a, json.Unmarshal([]byte(origins), &a.AllowedOrigins)
+	if err := json.Unmarshal([]byte(origins), &a.AllowedOrigins); err != nil {
+		return Application{}, err
+	}
+	return a, json.Unmarshal([]byte(oauth), &a.OAuth)
 }
 
 func insertApplication(ctx context.Context, tx *database.Tx, a Application) error {
 	_, err := tx.Exec(ctx, `
-		INSERT INTO applications (tenant_id, id, client_id, name, redirect_uris, allowed_origins, is_active, created_at, modified_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)`,
-		a.TenantID, a.ID, a.ClientID, a.Name, list(a.RedirectURIs), list(a.AllowedOrigins), a.IsActive, a.CreatedAt.UnixMilli())
+		INSERT INTO applications (tenant_id, id, client_id, name, redirect_uris, allowed_origins, oauth, is_active, created_at, modified_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)`,
+		a.TenantID, a.ID, a.ClientID, a.Name, list(a.RedirectURIs), list(a.AllowedOrigins), encodeJSON(a.OAuth), a.IsActive, a.CreatedAt.UnixMilli())
 	if err == nil {
 		_, err = tx.Exec(ctx, "INSERT INTO tenant_clients (client_id, tenant_id) VALUES ($1, $2)", a.ClientID, a.TenantID)
 	}
@@ -205,10 +217,10 @@ func countApplications(ctx context.Context, tx *database.Tx, tenant string) (n i
 
 func updateApplication(ctx context.Context, tx *database.Tx, tenant string, a Application) (Application, error) {
 	a, err := scanApplication(tx.QueryRow(ctx, `
-		UPDATE applications SET name = $3, redirect_uris = $4, allowed_origins = $5, is_active = $6, modified_at = $7
+		UPDATE applications SET name = $3, redirect_uris = $4, allowed_origins = $5, is_active = $6, modified_at = $7, oauth = $8
 		WHERE tenant_id = $1 AND id = $2
 		RETURNING `+applicationColumns,
-		tenant, a.ID, a.Name, list(a.RedirectURIs), list(a.AllowedOrigins), a.IsActive, tx.Millis()))
+		tenant, a.ID, a.Name, list(a.RedirectURIs), list(a.AllowedOrigins), a.IsActive, tx.Millis(), encodeJSON(a.OAuth)))
 	if err != nil {
 		return Application{}, notFoundAs(err, ErrApplicationNotFound, "update application")
 	}

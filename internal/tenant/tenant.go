@@ -75,6 +75,28 @@ func ManualConnection(tenant string) string { return secret.DerivedID(tenant, "M
 type Settings struct {
 	Branding Branding `json:"branding"`
 	Kobil    Kobil    `json:"kobil"`
+	SignIn   SignIn   `json:"sign_in"`
+}
+
+// SignIn says how users get in. The zero value allows links, codes by e-mail and
+// passwords, and lets newcomers sign up.
+type SignIn struct {
+	// First is what comes after the identifier: "email" or "password"; "email" if
+	// empty.
+	First      string `json:"first,omitempty"`
+	NoEmail    bool   `json:"no_email,omitempty"`    // no links and codes by e-mail
+	NoPassword bool   `json:"no_password,omitempty"` // no passwords
+	NoSignUp   bool   `json:"no_sign_up,omitempty"`  // only users that are there already
+	SMS        bool   `json:"sms,omitempty"`         // codes by text message
+	// MinPassword is the least length of a password that stands alone; 15 if zero.
+	MinPassword int `json:"min_password,omitempty"`
+	// Lifetimes of sessions in seconds; zero means the default.
+	SessionIdle     int64 `json:"session_idle,omitempty"`
+	SessionAbsolute int64 `json:"session_absolute,omitempty"`
+	// Registration lets applications register themselves (RFC 7591).
+	Registration bool `json:"registration,omitempty"`
+	// ClientDocuments takes the address of a metadata document for a client id.
+	ClientDocuments bool `json:"client_documents,omitempty"`
 }
 
 // Kobil settings tune the KOBIL form of the user API where its contract is
@@ -110,6 +132,8 @@ type Service struct {
 	// Limits counts the keys that were not good, per address.
 	Limits *ratelimit.Limiter
 
+	// PublicURL is the public address, without a path.
+	PublicURL string
 	// BaseHost is the host of the public address, without a port. Tenants answer
 	// at {slug}.BaseHost.
 	BaseHost string
@@ -118,12 +142,14 @@ type Service struct {
 	// Default is the slug of the tenant that BaseHost itself stands for.
 	Default string
 
-	tenants fresh[Tenant]
-	clients fresh[Application]
-	keys    fresh[Key]
-	boxes   fresh[*secret.Box]
-	origins fresh[map[string]bool]
-	firsts  fresh[Application]
+	tenants database.Fresh[Tenant]
+	clients database.Fresh[Application]
+	keys    database.Fresh[Key]
+	boxes   database.Fresh[*secret.Box]
+	origins database.Fresh[map[string]bool]
+	firsts  database.Fresh[Application]
+	origin  database.Fresh[string]
+	secrets database.Fresh[[][]byte]
 
 	noting    sync.Mutex // held by the request that notes the use of its key
 	noteAgain time.Time  // when to try again after a failure
@@ -184,7 +210,7 @@ func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, 
 	}
 	// Requests that had found the tenant before may still write for it, on this
 	// server or another. When none can be left, what they wrote goes too.
-	if _, err := jobs.Enqueue(ctx, tx, "", WipeJob, wipe{t.ID}, jobs.Options{Delay: database.MaxWrite + maxAge + time.Minute}); err != nil {
+	if _, err := jobs.Enqueue(ctx, tx, "", WipeJob, wipe{t.ID}, jobs.Options{Delay: database.MaxWrite + database.MaxAge + time.Minute}); err != nil {
 		return err
 	}
 	tx.OnCommit(s.forget)
@@ -226,22 +252,22 @@ func (s *Service) BySlug(ctx context.Context, slug string) (Tenant, error) {
 	if !slugForm.MatchString(slug) { // it comes from hosts and addresses, and may be no text at all
 		return Tenant{}, ErrNotFound
 	}
-	return s.tenants.get(s.DB.Now(), "slug "+slug, func() (Tenant, error) { return findTenant(ctx, s.DB, "slug", slug) })
+	return s.tenants.Get(s.DB.Now(), "slug "+slug, func() (Tenant, error) { return findTenant(ctx, s.DB, "slug", slug) })
 }
 
 // ByID returns the tenant of that id, at most a second old.
 func (s *Service) ByID(ctx context.Context, id string) (Tenant, error) {
-	return s.tenants.get(s.DB.Now(), "id "+id, func() (Tenant, error) { return findTenant(ctx, s.DB, "id", id) })
+	return s.tenants.Get(s.DB.Now(), "id "+id, func() (Tenant, error) { return findTenant(ctx, s.DB, "id", id) })
 }
 
 // byHost returns the tenant of a custom domain.
 func (s *Service) byHost(ctx context.Context, host string) (Tenant, error) {
-	return s.tenants.get(s.DB.Now(), "host "+host, func() (Tenant, error) { return findTenantByHost(ctx, s.DB, host) })
+	return s.tenants.Get(s.DB.Now(), "host "+host, func() (Tenant, error) { return findTenantByHost(ctx, s.DB, host) })
 }
 
 // Box returns the box of a tenant's secrets.
 func (s *Service) Box(ctx context.Context, id string) (*secret.Box, error) {
-	return s.boxes.get(s.DB.Now(), id, func() (*secret.Box, error) {
+	return s.boxes.Get(s.DB.Now(), id, func() (*secret.Box, error) {
 		t, err := s.ByID(ctx, id)
 		if err != nil {
 			return nil, err
@@ -268,12 +294,14 @@ func (s *Service) SaveSettings(ctx context.Context, tx *database.Tx, by access.A
 
 // forget drops what is kept in memory, after a change in this process.
 func (s *Service) forget() {
-	s.tenants.clear()
-	s.clients.clear()
-	s.keys.clear()
-	s.boxes.clear()
-	s.origins.clear()
-	s.firsts.clear()
+	s.tenants.Clear()
+	s.clients.Clear()
+	s.keys.Clear()
+	s.boxes.Clear()
+	s.origins.Clear()
+	s.firsts.Clear()
+	s.origin.Clear()
+	s.secrets.Clear()
 }
 
 func encodeJSON(v any) string {

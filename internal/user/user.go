@@ -29,6 +29,7 @@ import (
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/session"
 )
 
 // Problems of users.
@@ -318,6 +319,11 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return User{}, err
 	}
 	queueSearch(tx, by.Tenant, u.ID, u.ID)
+	if old.IsActive && !u.IsActive {
+		if _, err := session.EndAll(ctx, tx, by, id, "user_disabled"); err != nil {
+			return User{}, err
+		}
+	}
 	return u, audit.Append(tx, by, audit.Event{Action: "user.updated", Target: "user", TargetID: id, Detail: map[string]any{"changed": changed}})
 }
 

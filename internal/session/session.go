@@ -1,0 +1,283 @@
+// Package session keeps who is signed in, and what applications were given for them.
+//
+//	Start, Renew    a session and the token for the browser's cookie
+//	Find, Current   the session of a token
+//	Open            a grant: what an application got for a user
+//	Refresh         the next refresh token of a grant, in one conditional update
+//	End, EndAll     sessions and the grants that hang on them
+//
+// A Session is a user in a browser. A Grant is what an application holds for a user:
+// a family of refresh tokens. A grant ends with its session, unless it was made to
+// outlive it (OpenID Connect Core, section 11), and both end with the user.
+//
+// An attacker would set somebody a session that they know, keep one that has been
+// ended, or use a refresh token that its owner has used already. Tokens are made
+// here, never taken from outside, and change with every rise of privilege; whether a
+// session has ended is asked with every use, in memory for at most a second; and a
+// refresh token that comes a second time ends the whole family.
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
+)
+
+// ErrNotFound says that there is no such session, or none any more.
+var ErrNotFound = problem.New(problem.NotFound, "session_not_found", "There is no such session.")
+
+// Lifetimes of sessions or grants.
+type Lifetimes struct {
+	Idle     time.Duration // without being used
+	Absolute time.Duration
+}
+
+// The lifetimes unless a tenant or an application chooses others.
+var (
+	SessionLifetimes = Lifetimes{Idle: 24 * time.Hour, Absolute: 30 * 24 * time.Hour}
+	GrantLifetimes   = Lifetimes{Idle: 30 * 24 * time.Hour, Absolute: 90 * 24 * time.Hour}
+)
+
+// maxPerUser bounds the sessions of one user: the one that was used longest ago gives
+// way.
+const maxPerUser = 100
+
+// touchAfter is how long a session is used before that is written down.
+const touchAfter = time.Minute
+
+// A Session is a user who is signed in.
+type Session struct {
+	ID            string
+	UserID        string
+	ApplicationID string   // where it began, empty for none
+	AMR           []string // methods used, RFC 8176
+	ACR           string
+	AuthAt        time.Time // when the user last proved who they are
+	From          From
+	CreatedAt     time.Time
+	SeenAt        time.Time
+	ExpiresAt     time.Time // at the latest
+
+	idle      time.Duration
+	idleUntil time.Time
+	endedAt   *int64
+}
+
+// From is where a session was started.
+type From struct {
+	IP      string
+	Client  string // program, such as "Firefox 130"
+	OS      string
+	Device  string
+	Country string
+	City    string
+}
+
+// A Proof says how a user showed who they are.
+type Proof struct {
+	AMR []string
+	ACR string
+	At  time.Time
+}
+
+// A Service keeps sessions. Its fields are set once, before use.
+type Service struct {
+	DB *database.DB
+	// Box returns the box of a tenant's secrets; refresh tokens are made with it.
+	Box func(ctx context.Context, tenant string) (*secret.Box, error)
+
+	sessions database.Fresh[Session]
+	grants   database.Fresh[Grant]
+}
+
+// isLive reports whether the session holds at the moment now.
+func (s Session) isLive(now time.Time) bool {
+	return s.endedAt == nil && now.Before(s.idleUntil) && now.Before(s.ExpiresAt)
+}
+
+// Start signs a user in and returns the token for the browser.
+func (s *Service) Start(ctx context.Context, tx *database.Tx, by access.Actor, user, application string, p Proof, from From, life Lifetimes) (Session, string, error) {
+	token, hash := secret.NewToken()
+	new := Session{
+		ID: tx.NewID(), UserID: user, ApplicationID: application, AMR: p.AMR, ACR: p.ACR, AuthAt: p.At, From: from,
+		CreatedAt: tx.Now, SeenAt: tx.Now, ExpiresAt: tx.Now.Add(life.Absolute), idle: life.Idle, idleUntil: tx.Now.Add(life.Idle),
+	}
+	if err := makeRoom(ctx, tx, by.Tenant, user); err != nil {
+		return Session{}, "", err
+	}
+	if err := insertSession(ctx, tx, by.Tenant, new, hash); err != nil {
+		return Session{}, "", err
+	}
+	return new, token, audit.Append(tx, by, audit.Event{Action: "session.created", Target: "user", TargetID: user, Detail: map[string]any{"session": new.ID, "amr": p.AMR}})
+}
+
+// Renew notes that the user of a session has proved again who they are, and gives
+// the session another token: the one before, which somebody may have got to know
+// while it was worth less, is good for nothing. Methods add up.
+func (s *Service) Renew(ctx context.Context, tx *database.Tx, by access.Actor, id string, p Proof) (Session, string, error) {
+	old, err := findSession(ctx, tx, by.Tenant, "id", id)
+	if err != nil {
+		return Session{}, "", err
+	}
+	for _, m := range old.AMR {
+		if !slices.Contains(p.AMR, m) {
+			p.AMR = append(p.AMR, m)
+		}
+	}
+	token, hash := secret.NewToken()
+	renewed, err := updateProof(ctx, tx, by.Tenant, id, p, hash)
+	if err != nil {
+		return Session{}, "", err
+	}
+	tx.OnCommit(s.sessions.Clear)
+	return renewed, token, audit.Append(tx, by, audit.Event{Action: "session.renewed", Target: "user", TargetID: renewed.UserID, Detail: map[string]any{"session": id, "amr": p.AMR}})
+}
+
+// Find returns the live session of a token; ErrNotFound if there is none. It is for
+// decisions: it asks the database.
+func (s *Service) Find(ctx context.Context, db database.Reader, tenant, token string) (Session, error) {
+	return s.live(findSession(ctx, db, tenant, "token_hash", secret.Hash(token)))
+}
+
+// ByID is Find for the session's id, for what already belongs to the session.
+func (s *Service) ByID(ctx context.Context, db database.Reader, tenant, id string) (Session, error) {
+	return s.live(findSession(ctx, db, tenant, "id", id))
+}
+
+func (s *Service) live(found Session, err error) (Session, error) {
+	if err == nil && !found.isLive(s.DB.Now()) {
+		return Session{}, ErrNotFound
+	}
+	return found, err
+}
+
+// Current is Find as of at most a second ago, and it keeps the session from going
+// idle.
+func (s *Service) Current(ctx context.Context, tenant, token string) (Session, error) {
+	hash := secret.Hash(token)
+	found, err := s.sessions.Get(s.DB.Now(), tenant+string(hash), func() (Session, error) { return findSession(ctx, s.DB, tenant, "token_hash", hash) })
+	if found, err = s.live(found, err); err != nil {
+		return Session{}, err
+	}
+	return found, s.touch(ctx, tenant, found)
+}
+
+// touch notes that a session is in use, if that was not done lately.
+func (s *Service) touch(ctx context.Context, tenant string, used Session) error {
+	if s.DB.Now().Sub(used.SeenAt) < touchAfter {
+		return nil
+	}
+	return s.DB.Write(ctx, func(tx *database.Tx) error {
+		tx.OnCommit(s.sessions.Clear)
+		return touchSession(ctx, tx, tenant, used.ID)
+	})
+}
+
+// IsLive reports whether the session of an id holds, as of at most a second ago.
+func (s *Service) IsLive(ctx context.Context, tenant, id string) (bool, error) {
+	found, err := s.sessions.Get(s.DB.Now(), tenant+"/"+id, func() (Session, error) { return findSession(ctx, s.DB, tenant, "id", id) })
+	_, err = s.live(found, err)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// List returns a user's live sessions, the one used last first; at most 100.
+func (s *Service) List(ctx context.Context, db database.Reader, tenant, user string) ([]Session, error) {
+	return listSessions(ctx, db, tenant, user, s.DB.Now())
+}
+
+// End ends one session of a user, and the grants that hang on it: it is
+// ErrNotFound if the user has no such session. The reason is a word for the log, such
+// as "logout".
+func (s *Service) End(ctx context.Context, tx *database.Tx, by access.Actor, user, id, reason string) error {
+	ended, err := endSessions(ctx, tx, by.Tenant, user, reason, "id = $5", id)
+	if err != nil {
+		return err
+	}
+	if len(ended) == 0 {
+		return ErrNotFound
+	}
+	return s.ended(ctx, tx, by, user, reason, ended)
+}
+
+// EndOthers ends all of a user's sessions but one, and the grants that hang on them.
+func (s *Service) EndOthers(ctx context.Context, tx *database.Tx, by access.Actor, user, keep, reason string) (ended []string, err error) {
+	if ended, err = endSessions(ctx, tx, by.Tenant, user, reason, "id <> $5", keep); err != nil {
+		return nil, err
+	}
+	return ended, s.ended(ctx, tx, by, user, reason, ended)
+}
+
+// EndAll ends everything a user is let in with: sessions and grants, those that
+// outlive sessions included.
+func EndAll(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) (ended []string, err error) {
+	if ended, err = endSessions(ctx, tx, by.Tenant, user, reason, "id <> $5", ""); err != nil {
+		return nil, err
+	}
+	grants, err := endGrants(ctx, tx, by.Tenant, reason, "user_id = $4", user)
+	if err != nil || len(ended)+len(grants) == 0 {
+		return nil, err
+	}
+	return ended, audit.Append(tx, by, audit.Event{Action: "session.ended", Target: "user", TargetID: user, Reason: reason, Detail: map[string]any{"sessions": ended, "grants": grants}})
+}
+
+// EndAll is the function EndAll, seen by this process at once.
+func (s *Service) EndAll(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) (ended []string, err error) {
+	tx.OnCommit(s.Forget)
+	return EndAll(ctx, tx, by, user, reason)
+}
+
+// Forget drops what is kept in memory, after a change in this process.
+func (s *Service) Forget() {
+	s.sessions.Clear()
+	s.grants.Clear()
+}
+
+// ended ends the grants of sessions that have ended and tells the log.
+func (s *Service) ended(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string, sessions []string) error {
+	tx.OnCommit(s.Forget)
+	for _, id := range sessions {
+		grants, err := endGrants(ctx, tx, by.Tenant, reason, "session_id = $4 AND NOT outlives", id)
+		if err != nil {
+			return err
+		}
+		err = audit.Append(tx, by, audit.Event{Action: "session.ended", Target: "user", TargetID: user, Reason: reason, Detail: map[string]any{"session": id, "grants": grants}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sweep removes what ended or ran out long ago, in portions.
+func (s *Service) Sweep(ctx context.Context) error {
+	const portion = 1000
+	for _, table := range []string{"grants", "sessions"} {
+		for {
+			var n int64
+			err := s.DB.Write(ctx, func(tx *database.Tx) (err error) {
+				n, err = sweep(ctx, tx, table, tx.Now.Add(-kept), portion)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if n < portion {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// kept is how long what has run out can still be looked up.
+const kept = 7 * 24 * time.Hour

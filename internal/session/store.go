@@ -1,0 +1,198 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/database"
+)
+
+const sessionColumns = `id, user_id, application_id, amr, acr, auth_at, ip, client, os, device, country, city, created_at, seen_at, idle, idle_until, expires_at, ended_at`
+
+func scanSession(row database.Scanner) (Session, error) {
+	var s Session
+	var amr string
+	var auth, created, seen, idle, until, expires int64
+	err := row.Scan(&s.ID, &s.UserID, &s.ApplicationID, &amr, &s.ACR, &auth, &s.From.IP, &s.From.Client, &s.From.OS, &s.From.Device, &s.From.Country, &s.From.City,
+		&created, &seen, &idle, &until, &expires, &s.endedAt)
+	s.AMR = strings.Fields(amr)
+	s.AuthAt, s.CreatedAt, s.SeenAt = at(auth), at(created), at(seen)
+	s.idle, s.idleUntil, s.ExpiresAt = time.Duration(idle)*time.Millisecond, at(until), at(expires)
+	return s, err
+}
+
+func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+func insertSession(ctx context.Context, tx *database.Tx, tenant string, s Session, hash []byte) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO sessions (tenant_id, id, user_id, token_hash, application_id, amr, acr, auth_at, ip, client, os, device, country, city,
+			created_at, seen_at, idle, idle_until, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16, $17, $18)`,
+		tenant, s.ID, s.UserID, hash, s.ApplicationID, strings.Join(s.AMR, " "), s.ACR, s.AuthAt.UnixMilli(),
+		s.From.IP, s.From.Client, s.From.OS, s.From.Device, s.From.Country, s.From.City,
+		tx.Millis(), s.idle.Milliseconds(), s.idleUntil.UnixMilli(), s.ExpiresAt.UnixMilli())
+	if database.IsMissingParent(err) {
+		return ErrNotFound.Because("the user is gone")
+	}
+	if err != nil {
+		return fmt.Errorf("insert session: %w", err)
+	}
+	return nil
+}
+
+// makeRoom ends the sessions of a user beyond the limit, those used longest ago
+// first.
+func makeRoom(ctx context.Context, tx *database.Tx, tenant, user string) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE sessions SET ended_at = $3, end_reason = 'too_many'
+		WHERE tenant_id = $1 AND id IN (
+			SELECT id FROM sessions WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL
+			ORDER BY seen_at DESC, id DESC LIMIT 1000 OFFSET $4)`,
+		tenant, user, tx.Millis(), maxPerUser-1)
+	if err != nil {
+		return fmt.Errorf("make room for a session: %w", err)
+	}
+	return nil
+}
+
+// findSession returns the session with that id or token_hash, live or not.
+func findSession(ctx context.Context, db database.Reader, tenant, column string, value any) (Session, error) {
+	s, err := scanSession(db.QueryRow(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE tenant_id = $1 AND `+column+` = $2`, tenant, value))
+	return s, orNotFound(err, ErrNotFound, "find session")
+}
+
+func orNotFound(err, missing error, doing string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, database.ErrNoRows):
+		return missing
+	default:
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+}
+
+// updateProof is one statement, so that a session that ends meanwhile is not
+// brought back.
+func updateProof(ctx context.Context, tx *database.Tx, tenant, id string, p Proof, hash []byte) (Session, error) {
+	s, err := scanSession(tx.QueryRow(ctx, `
+		UPDATE sessions SET token_hash = $3, amr = $4, acr = $5, auth_at = $6, seen_at = $7, idle_until = $7 + idle
+		WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND idle_until > $7 AND expires_at > $7
+		RETURNING `+sessionColumns,
+		tenant, id, hash, strings.Join(p.AMR, " "), p.ACR, p.At.UnixMilli(), tx.Millis()))
+	return s, orNotFound(err, ErrNotFound, "renew session")
+}
+
+func touchSession(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE sessions SET seen_at = $3, idle_until = $3 + idle
+		WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND idle_until > $3`, tenant, id, tx.Millis())
+	if err != nil {
+		return fmt.Errorf("touch session: %w", err)
+	}
+	return nil
+}
+
+func listSessions(ctx context.Context, db database.Reader, tenant, user string, now time.Time) ([]Session, error) {
+	rows, err := db.Query(ctx, `
+		SELECT `+sessionColumns+` FROM sessions
+		WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL AND idle_until > $3 AND expires_at > $3
+		ORDER BY seen_at DESC, id DESC LIMIT $4`, tenant, user, now.UnixMilli(), maxPerUser)
+	return database.Collect(rows, err, "list sessions", scanSession)
+}
+
+// endSessions ends the user's sessions that meet a condition on $5 and returns their
+// ids.
+func endSessions(ctx context.Context, tx *database.Tx, tenant, user, reason, condition, value string) ([]string, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE sessions SET ended_at = $3, end_reason = $4
+		WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL AND `+condition+` RETURNING id`, tenant, user, tx.Millis(), reason, value)
+	return database.Collect(rows, err, "end sessions", scanText)
+}
+
+func scanText(row database.Scanner) (text string, err error) {
+	err = row.Scan(&text)
+	return text, err
+}
+
+const grantColumns = `id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle_until, expires_at, ended_at`
+
+func scanGrant(row database.Scanner) (Grant, error) {
+	var g Grant
+	var detail string
+	var rotated, created, until, expires int64
+	if err := row.Scan(&g.ID, &g.UserID, &g.SessionID, &g.Outlives, &g.ApplicationID, &g.Scope, &detail, &g.KeyThumbprint, &g.generation, &rotated, &created, &until, &expires, &g.endedAt); err != nil {
+		return Grant{}, err
+	}
+	g.rotatedAt, g.CreatedAt, g.idleUntil, g.ExpiresAt = at(rotated), at(created), at(until), at(expires)
+	return g, json.Unmarshal([]byte(detail), &g.Detail)
+}
+
+func insertGrant(ctx context.Context, tx *database.Tx, tenant string, g Grant, idle time.Duration) error {
+	detail, err := json.Marshal(g.Detail)
+	if err != nil {
+		return fmt.Errorf("encode grant: %w", err)
+	}
+	_, err = tx.Exec(ctx, `
+		INSERT INTO grants (tenant_id, id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle, idle_until, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10, $11, $12, $13)`,
+		tenant, g.ID, g.UserID, g.SessionID, g.Outlives, g.ApplicationID, g.Scope, string(detail), g.KeyThumbprint, tx.Millis(), idle.Milliseconds(), g.idleUntil.UnixMilli(), g.ExpiresAt.UnixMilli())
+	if database.IsMissingParent(err) {
+		return ErrGrant.Because("the user is gone")
+	}
+	if err != nil {
+		return fmt.Errorf("insert grant: %w", err)
+	}
+	return nil
+}
+
+func findGrant(ctx context.Context, db database.Reader, tenant, id string) (Grant, error) {
+	g, err := scanGrant(db.QueryRow(ctx, `SELECT `+grantColumns+` FROM grants WHERE tenant_id = $1 AND id = $2`, tenant, id))
+	return g, orNotFound(err, ErrGrant, "find grant")
+}
+
+// rotateGrant is one statement, so that of many who come with the same generation
+// one makes the next.
+func rotateGrant(ctx context.Context, tx *database.Tx, tenant, id, application, jkt string, generation int64) (Grant, error) {
+	return scanGrant(tx.QueryRow(ctx, `
+		UPDATE grants SET generation = generation + 1, rotated_at = $6, idle_until = $6 + idle
+		WHERE tenant_id = $1 AND id = $2 AND application_id = $3 AND jkt = $4 AND generation = $5
+			AND ended_at IS NULL AND idle_until > $6 AND expires_at > $6
+		RETURNING `+grantColumns, tenant, id, application, jkt, generation, tx.Millis()))
+}
+
+// endGrants ends the grants that meet a condition on $4 and returns their ids.
+func endGrants(ctx context.Context, tx *database.Tx, tenant, reason, condition, value string) ([]string, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE grants SET ended_at = $2, end_reason = $3
+		WHERE tenant_id = $1 AND ended_at IS NULL AND `+condition+` RETURNING id`, tenant, tx.Millis(), reason, value)
+	return database.Collect(rows, err, "end grants", scanText)
+}
+
+func endGrantsOf(ctx context.Context, tx *database.Tx, tenant, user, application, reason string) ([]string, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE grants SET ended_at = $2, end_reason = $3
+		WHERE tenant_id = $1 AND user_id = $4 AND application_id = $5 AND ended_at IS NULL RETURNING id`, tenant, tx.Millis(), reason, user, application)
+	return database.Collect(rows, err, "end grants of an application", scanText)
+}
+
+func listApplications(ctx context.Context, db database.Reader, tenant, session string) ([]string, error) {
+	rows, err := db.Query(ctx, `
+		SELECT DISTINCT application_id FROM grants WHERE tenant_id = $1 AND session_id = $2 LIMIT 1000`, tenant, session)
+	return database.Collect(rows, err, "list applications of a session", scanText)
+}
+
+// sweep deletes rows that ran out before a moment, of all tenants.
+func sweep(ctx context.Context, tx *database.Tx, table string, before time.Time, limit int) (int64, error) {
+	n, err := tx.Exec(ctx, `
+		DELETE FROM `+table+` WHERE (tenant_id, id) IN (
+			SELECT tenant_id, id FROM `+table+` WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`, before.UnixMilli(), limit)
+	if err != nil {
+		return 0, fmt.Errorf("sweep %s: %w", table, err)
+	}
+	return n, nil
+}
