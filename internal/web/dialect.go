@@ -117,6 +117,8 @@ var numbers = map[string]int{
 	"channel_not_configured":   818,
 	"busy":                     819,
 	"signing_key_not_found":    820,
+	"address_refused":          821,
+	"address_unreachable":      822,
 	"imports_not_configured":   830,
 	"import_not_found":         831,
 	"import_taken_over":        832,
