@@ -142,15 +142,20 @@ func (c *Client) Do(ctx context.Context, r *http.Request, limit int64) (Answer, 
 	if err := c.check(r.URL); err != nil {
 		return Answer{}, err
 	}
-	started := time.Now()
+	steps := time.NewTicker(cmp.Or(c.Step, defaultStep))
+	defer steps.Stop()
 	a, err := c.do(ctx, r, limit)
 	if err == nil {
 		return a, nil
 	}
-	// How long it took to fail would tell whether there is something at an address.
-	took, step := time.Since(started), cmp.Or(c.Step, defaultStep)
+	// How long it took to fail would tell whether there is something at an address,
+	// so we wait for the end of the step. One that is over may still be announced.
 	select {
-	case <-time.After(took.Truncate(step) + step - took):
+	case <-steps.C:
+	default:
+	}
+	select {
+	case <-steps.C:
 	case <-ctx.Done():
 		return Answer{}, ctx.Err()
 	}
