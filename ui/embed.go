@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-//go:embed *.css
+//go:embed *.css *.js *.svg
 var files embed.FS
 
 // Pattern is where Serve belongs, in the form of http.ServeMux.
