@@ -226,10 +226,21 @@ func (f userFields) hash(p *program, s *session) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the password: %w", err)
 	}
-	if err := password.Check(line); err != nil {
+	if err := password.Check(line, f.policy()); err != nil {
 		return "", err
 	}
 	return s.Hasher.Hash(s.ctx, line)
+}
+
+// policy is the one for passwords that an administrator sets.
+func (f userFields) policy() password.Policy {
+	policy := password.Policy{MinLength: password.MinWithSecondFactor}
+	for _, s := range []*string{f.Email, f.Username, f.FirstName, f.LastName} {
+		if s != nil {
+			policy.Context = append(policy.Context, *s)
+		}
+	}
+	return policy
 }
 
 type userCreate struct {

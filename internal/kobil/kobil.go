@@ -91,7 +91,7 @@ func (s *Service) userRoutes() []web.Route {
 	const tag = "KOBIL users"
 	fields := problems{errNoName, user.ErrInvalid, user.ErrEmail, user.ErrUsername}
 	named := problems{errNoName, user.ErrNotFound}
-	secrets := problems{password.ErrTooShort, passhash.ErrPasswordTooLong, passhash.ErrBusy, errNotSupported}
+	secrets := slices.Concat(password.Problems, problems{passhash.ErrBusy, errNotSupported})
 	return []web.Route{
 		{Method: "GET", Paths: addresses("users", "v3_user/getusers/"), Needs: access.UsersRead, Endpoint: web.JSON(http.StatusOK, s.getUsers),
 			Doc: web.Doc{Tag: tag, Summary: "List users", Text: "By username. Filters combine with AND; if they match nobody the answer is 404.",
@@ -144,7 +144,7 @@ func (s *Service) realmRoutes() []web.Route {
 			Doc: web.Doc{Tag: tag, Summary: "List tenants", Text: "On the tenant master only.", Example: exampleTenants}},
 		{Method: "POST", Paths: addresses("tenants", "v4_realm/"), Needs: access.TenantsWrite, Endpoint: web.JSON(http.StatusOK, s.postTenant),
 			Doc: web.Doc{Tag: tag, Summary: "Create a tenant and its administrator", Text: "On the tenant master only.",
-				Errors:  problems{tenant.ErrInvalid, tenant.ErrExists, user.ErrUsername, user.ErrEmail, user.ErrInvalid, password.ErrTooShort, passhash.ErrPasswordTooLong, passhash.ErrBusy},
+				Errors:  slices.Concat(password.Problems, problems{tenant.ErrInvalid, tenant.ErrExists, user.ErrUsername, user.ErrEmail, user.ErrInvalid, passhash.ErrBusy}),
 				Request: exampleNewTenant, Example: exampleTenantMade}},
 		{Method: "GET", Paths: addresses("tenants/{name}", "v4_realm/{name}"), Needs: access.TenantsRead, Endpoint: web.JSON(http.StatusOK, s.getTenant),
 			Doc: web.Doc{Tag: tag, Summary: "Get a tenant", Text: "On the tenant master only.", Example: exampleTenant}},

@@ -178,7 +178,7 @@ func (n newTenant) check() error {
 	if n.Type != "" && n.Type != tenant.KindSSMS && n.Type != tenant.KindAST {
 		return web.ErrBody.Saying("type is SSMS or AST.").In("type")
 	}
-	return password.Check(n.AdminPassword)
+	return password.Check(n.AdminPassword, passwordPolicy(&n.Realm, &n.AdminUsername, &n.AdminEmail, &n.AdminFirstName, &n.AdminLastName))
 }
 
 func (s *Service) postTenant(ctx context.Context, by access.Actor, in postTenantRequest) (out answer[tenantForm], err error) {

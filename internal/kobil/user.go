@@ -197,20 +197,32 @@ type newPassword struct {
 	temporary bool
 }
 
+// passwordPolicy is what a password that an administrator sets must meet. Sign-in
+// asks for more where it stands alone.
+func passwordPolicy(context ...*string) password.Policy {
+	p := password.Policy{MinLength: password.MinWithSecondFactor}
+	for _, s := range context {
+		if s != nil {
+			p.Context = append(p.Context, *s)
+		}
+	}
+	return p
+}
+
 // hash judges and hashes the password among credentials, the last if there are
 // several. It is slow on purpose, hence before the transaction.
-func (s *Service) hash(ctx context.Context, credentials []credential) (newPassword, error) {
+func (s *Service) hash(ctx context.Context, b body) (newPassword, error) {
 	p := newPassword{}
-	for i, c := range credentials {
+	for i, c := range b.Credentials {
 		switch {
 		case strings.EqualFold(c.Type, "ACTIVATION_CODE"):
 			return p, errNotSupported
 		case c.Type != "" && !strings.EqualFold(c.Type, "password"):
 			return p, web.ErrBody.Saying("The type of a credential is password.").In("credentials")
-		case i < len(credentials)-1:
+		case i < len(b.Credentials)-1:
 			continue
 		}
-		if err := password.Check(c.Value); err != nil {
+		if err := password.Check(c.Value, passwordPolicy(b.Username, b.Email, b.FirstName, b.LastName)); err != nil {
 			return p, err
 		}
 		var err error
@@ -306,7 +318,7 @@ func (s *Service) write(ctx context.Context, by access.Actor, in body, say func(
 	if err != nil {
 		return out, err
 	}
-	pass, err := s.hash(ctx, in.Credentials)
+	pass, err := s.hash(ctx, in)
 	if err != nil {
 		return out, err
 	}

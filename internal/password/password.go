@@ -1,41 +1,45 @@
-// Package password keeps users' password hashes.
+// Package password keeps users' passwords: which may be chosen, how they are
+// proved, changed, and reset by mail.
 //
-//	Hash   before the transaction, because hashing is slow on purpose
-//	Set    in the transaction
+//	Check              judges a new password: length, block list, breach list
+//	Verify, Upgrade    at sign-in; an imported hash becomes one of ours
+//	Change             by the user, who has just proved the old one
+//	StartReset, Reset  a token by mail, good for one new password
+//	Set                by an administrator
+//	Import, Export     of many users' hashes
+//
+// Hashing is slow on purpose: Verify and passhash's Hash run before the
+// transaction, and whatever they found out is a condition of the statement that
+// writes.
 //
 // An attacker with the database must find nothing to try quickly: hashes are
-// Argon2id, or what was imported from another system until its user signs in.
+// Argon2id, or what was imported from another system until its user signs in, and
+// tokens are hashed. One without it would ask which accounts exist (an unknown user
+// costs Verify as much as a known one), use a reset twice or for somebody else (the
+// token names its user, and one conditional statement uses it up), or win a race
+// against the owner who is locking them out (Change works on the hash that was
+// proved, and on no other).
 package password
 
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret/passhash"
 	"github.com/cardea-id/cardea/internal/user"
 )
 
-// ErrTooShort says that a password breaks the length rule.
-var ErrTooShort = problem.New(problem.Invalid, "invalid_password", "A password has at least 8 characters.").In("password")
+// ErrChanged says that the password is no longer the one that was proved.
+var ErrChanged = problem.New(problem.Conflict, "password_changed_meanwhile", "The password was changed in the meantime. Please sign in again.")
 
-// minLength counts characters. It is the floor for an account with a second
-// factor; sign-in asks for more where the password stands alone.
-const minLength = 8
-
-// Check judges a new password.
-func Check(password string) error {
-	if len([]rune(password)) < minLength {
-		return ErrTooShort
-	}
-	return nil
-}
-
-// Set stores the hash of a user's password, in place of the one before. A
-// temporary password must be changed at the next sign-in. The actor needs
-// users:write, and roles:write for an administrator's.
+// Set stores the hash of a user's password, in place of the one before, and voids
+// a reset that is under way. A temporary password must be changed at the next
+// sign-in. The actor needs users:write, and roles:write for an administrator's.
 func Set(ctx context.Context, tx *database.Tx, by access.Actor, id, hash string, temporary bool) error {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return err
@@ -43,11 +47,16 @@ func Set(ctx context.Context, tx *database.Tx, by access.Actor, id, hash string,
 	if err := user.Guard(ctx, tx, by, id); err != nil {
 		return err
 	}
+	store(tx, by.Tenant, id, hash, temporary)
+	return audit.Append(tx, by, audit.Event{Action: "password.set", Target: "user", TargetID: id})
+}
+
+func store(tx *database.Tx, tenant, user, hash string, temporary bool) {
+	voidReset(tx, tenant, user)
 	tx.Later(`
 		INSERT INTO passwords (tenant_id, user_id, hash, temporary, changed_at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant_id, user_id) DO UPDATE SET hash = excluded.hash, temporary = excluded.temporary, changed_at = excluded.changed_at`,
-		by.Tenant, id, hash, temporary, tx.Millis())
-	return audit.Append(tx, by, audit.Event{Action: "password.set", Target: "user", TargetID: id})
+		tenant, user, hash, temporary, tx.Millis())
 }
 
 // Find returns the stored hash of a user, empty if there is no password.
@@ -67,4 +76,93 @@ func Find(ctx context.Context, db database.Reader, tenant, user string) (hash st
 		return "", false, fmt.Errorf("find password: %w", err)
 	}
 	return hash, temporary, nil
+}
+
+// A Verdict is what Verify found out. The zero value says that the password is
+// wrong, for whatever reason.
+type Verdict struct {
+	OK bool
+	// Temporary says that the user must choose another password before going on.
+	Temporary bool
+	// Upgrade says that Hash is not what passhash would make of the password today:
+	// the caller hashes it anew and calls Upgrade.
+	Upgrade bool
+	// Hash is the stored hash that the password was proved against, for Upgrade and
+	// Change.
+	Hash string
+}
+
+// Verify says whether password is that of a user; the empty id stands for somebody
+// who does not exist. A wrong password, no password and no user are one answer, and
+// take the time of one of our own hashes; a user whose hash was imported may take
+// longer until it is upgraded, never less. It returns passhash.ErrPasswordTooLong and
+// passhash.ErrBusy, and does not count tries: that is the caller's, with package
+// ratelimit, before it calls. It hashes, so it must not run in a transaction.
+func Verify(ctx context.Context, db database.Reader, hasher *passhash.Hasher, tenant, user, password string) (Verdict, error) {
+	hash, temporary, err := Find(ctx, db, tenant, user)
+	if err != nil {
+		return Verdict{}, err
+	}
+	if hash == "" {
+		return Verdict{}, hasher.VerifyDummy(ctx, password)
+	}
+	ok, upgrade, err := hasher.Verify(ctx, hash, password)
+	if err != nil {
+		return Verdict{}, fmt.Errorf("verify password: %w", err)
+	}
+	if ok {
+		return Verdict{OK: true, Temporary: temporary, Upgrade: upgrade, Hash: hash}, nil
+	}
+	if !strings.HasPrefix(hash, "$argon2id$") {
+		// Most imported hashes are cheap. Without this, answering at once would tell
+		// that there is such a user.
+		err = hasher.VerifyDummy(ctx, password)
+	}
+	return Verdict{}, err
+}
+
+// Upgrade replaces the hash that Verify asked to have upgraded with one of today,
+// of the same password. If the password was changed in the meantime it does nothing.
+// It is no change of the password, so there is no event.
+func Upgrade(ctx context.Context, tx *database.Tx, by access.Actor, user, oldHash, newHash string) error {
+	_, err := replace(ctx, tx, "UPDATE passwords SET hash = $4 WHERE tenant_id = $1 AND user_id = $2 AND hash = $3", by.Tenant, user, oldHash, newHash)
+	return err
+}
+
+// Change is a user choosing a new password. The caller has verified the old one, by
+// Verify, and says so by its hash; oldHash is empty for a user who has none yet and
+// has proved themselves by other means. If the password is another by now it returns
+// ErrChanged: whoever knew the old one must not undo what the owner did since. The
+// actor must be the user ("user:" and the id) and needs no permission. A reset under
+// way is void; ending the user's other sessions is the caller's, in tx.
+func Change(ctx context.Context, tx *database.Tx, by access.Actor, user, oldHash, newHash string) error {
+	if by.Name != "user:"+user || user == "" {
+		return access.ErrDenied.Because("%s is not user %s", by.Name, user)
+	}
+	voidReset(tx, by.Tenant, user)
+	stmt := "UPDATE passwords SET hash = $4, temporary = FALSE, changed_at = $5 WHERE tenant_id = $1 AND user_id = $2 AND hash = $3"
+	args := []any{by.Tenant, user, oldHash, newHash, tx.Millis()}
+	if oldHash == "" {
+		stmt = "INSERT INTO passwords (tenant_id, user_id, hash, temporary, changed_at) VALUES ($1, $2, $3, FALSE, $4) ON CONFLICT (tenant_id, user_id) DO NOTHING"
+		args = []any{by.Tenant, user, newHash, tx.Millis()}
+	}
+	switch changed, err := replace(ctx, tx, stmt, args...); {
+	case err != nil:
+		return err
+	case !changed:
+		return ErrChanged
+	}
+	return audit.Append(tx, by, audit.Event{Action: "password.changed", Target: "user", TargetID: user})
+}
+
+// replace runs a statement that writes one password if it is still as expected.
+func replace(ctx context.Context, tx *database.Tx, stmt string, args ...any) (bool, error) {
+	n, err := tx.Exec(ctx, stmt, args...)
+	if database.IsMissingParent(err) {
+		return false, user.ErrNotFound
+	}
+	if err != nil {
+		return false, fmt.Errorf("replace password: %w", err)
+	}
+	return n == 1, nil
 }
