@@ -1,6 +1,8 @@
 package page
 
 import (
+	"slices"
+
 	"github.com/cardea-id/cardea/internal/lang"
 	"github.com/cardea-id/cardea/internal/problem"
 )
@@ -126,6 +128,9 @@ func Problem(v View, p *problem.Problem, requestID string) *Error {
 		kind = "internal"
 	}
 	page := &Error{View: v, Code: p.Code, RequestID: requestID, Title: v.Text("error." + kind)}
+	if slices.Contains(expiring, p.Code) {
+		page.Title = v.Text("error.expired")
+	}
 	page.Message = v.Text("error." + kind + ".text")
 	if v.Lang.Has("problem." + p.Code) {
 		page.Message = v.Text("problem." + p.Code)
@@ -135,6 +140,10 @@ func Problem(v View, p *problem.Problem, requestID string) *Error {
 	}
 	return page
 }
+
+// expiring are the codes of what was good once, whatever kind of problem it is to a
+// program.
+var expiring = []string{ErrForm.Code, "attempt_expired", "link_spent", "code_spent", "password_reset_spent"}
 
 // kindNames are the parts of keys that tell kinds of problem apart. People need to
 // know fewer of them than programs.

@@ -96,7 +96,7 @@ func samples(v page.View) map[string]page.Page {
 		"sign-in.full":  &page.SignIn{View: branded, App: app, Takes: page.TakesAny, Identifier: "ann", Action: "/signin", SignUpURL: "/signup", Ways: ways, Known: []page.Person{ann, bo}},
 		"sign-in.wrong": &page.SignIn{View: with(v, page.FieldError{Field: "identifier", Code: "invalid_email"}), App: app, Identifier: "ann@", Action: "/signin", SignUpURL: "/signup"},
 		"sign-up":       &page.SignUp{View: v, App: app, Takes: page.TakesEmailOrPhone, Names: true, Identifier: "ann@northwind.example", GivenName: "Ann", FamilyName: "Lindqvist", Action: "/signup", SignInURL: "/signin", Ways: ways[:1]},
-		"sign-up.wrong": &page.SignUp{View: with(v, page.FieldError{Field: "identifier", Code: "invalid_email"}, page.FieldError{Field: "given_name", Code: "required"}), Names: true, Action: "/signup", SignInURL: "/signin"},
+		"sign-up.wrong": &page.SignUp{View: with(v, page.FieldError{Field: "identifier", Code: "invalid_email"}, page.FieldError{Field: "family_name", Code: "required"}), Names: true, Action: "/signup", SignInURL: "/signin"},
 		"code-sent":     &page.CodeSent{View: v, Address: ann.Login, Action: "/code", Number: "47", ResendAction: "/resend", ResendAt: v.Now.Add(24 * time.Second), PasswordURL: "/password", BackURL: "/signin", WaitURL: "/wait", FinishAction: "/finish"},
 		"code-sent.sms": &page.CodeSent{View: with(v, page.FieldError{Field: "code", Code: "invalid_code"}), SMS: true, Address: "+49 151 •••• 678", Code: "482 913", Action: "/code", ResendAction: "/resend", ResendAt: v.Now, BackURL: "/signin"},
 		"password":      &page.Password{View: v, Identifier: ann.Login, Action: "/password", NotYouURL: "/signin", CodeAction: "/code", ForgotURL: "/forgot"},
