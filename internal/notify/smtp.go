@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,11 +10,14 @@ import (
 	stdmail "net/mail"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wneessen/go-mail"
+	"github.com/wneessen/go-mail/smtp"
 )
 
 // How the connection to the mail server is protected.
@@ -23,19 +27,43 @@ const (
 	noTLS    = "none"
 )
 
-// SMTP is the Sender of e-mail through a mail server (RFC 5321, RFC 6409). Each
-// message has a connection of its own.
+// SMTP is the Sender of e-mail through a mail server (RFC 5321, RFC 6409). It keeps
+// a few connections for a while, because greeting, TLS and signing in take longer
+// than a message does.
 type SMTP struct {
 	// TLS changes how the server's certificate is judged; nil goes by the system's
 	// authorities.
 	TLS *tls.Config
 	// Timeout bounds the delivery of one message: 30 seconds unless set.
 	Timeout time.Duration
+	// Idle is how long a connection is kept for the next message: 20 seconds unless
+	// set.
+	Idle time.Duration
 
 	host, port         string
 	username, password string
 	protection         string
 	from               stdmail.Address
+
+	mu   sync.Mutex
+	idle []*connection // the one used last at the end
+}
+
+// Limits on connections that are kept. Servers close idle ones after a few minutes
+// at most, and many take only so many messages on one.
+const (
+	maxIdle     = 4
+	defaultIdle = 20 * time.Second
+	maxLetters  = 50 // on one connection
+)
+
+// A connection is a session with the mail server that has no message under way.
+type connection struct {
+	bare    net.Conn // without the library, which does not always close it
+	client  *mail.Client
+	session *smtp.Client
+	letters int // sent on it
+	expiry  *time.Timer
 }
 
 // NewSMTP returns the sender for an address:
@@ -57,13 +85,13 @@ func NewSMTP(address, from string) (*SMTP, error) {
 	switch {
 	case u.Scheme == "smtps" && u.RawQuery == "":
 		s.protection = implicit
-		s.port = or(s.port, "465")
+		s.port = cmp.Or(s.port, "465")
 	case u.Scheme == "smtp" && u.RawQuery == "":
 		s.protection = startTLS
-		s.port = or(s.port, "587")
+		s.port = cmp.Or(s.port, "587")
 	case u.Scheme == "smtp" && unprotected && u.User == nil:
 		s.protection = noTLS
-		s.port = or(s.port, "25")
+		s.port = cmp.Or(s.port, "25")
 	case u.Scheme == "smtp" && unprotected:
 		return nil, errors.New("a mail server without TLS can not have a password: anyone on the way could read it")
 	default:
@@ -80,46 +108,119 @@ func NewSMTP(address, from string) (*SMTP, error) {
 	return s, nil
 }
 
-func or(s, otherwise string) string {
-	if s != "" {
-		return s
-	}
-	return otherwise
-}
-
 // Deliver hands m to the mail server. It does not wait for the server to deliver.
 func (s *SMTP) Deliver(ctx context.Context, m Message) (Receipt, error) {
-	timeout := s.Timeout
-	if timeout <= 0 {
-		timeout = 30 * time.Second
-	}
+	timeout := cmp.Or(s.Timeout, 30*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	msg, err := s.compose(m)
 	if err != nil {
 		return Receipt{}, &Failure{Class: "rejected", Permanent: true, Cause: err}
 	}
-	// The library neither watches ctx once it is connected nor closes a connection
-	// on which TLS or signing in has failed, so the connection is ours.
-	connected := false
-	// Its own time-out comes after ours, because its errors do not tell one.
-	client, err := s.client(2*timeout, func(conn net.Conn) {
-		connected = true
-		context.AfterFunc(ctx, func() { conn.Close() }) // ctx ends with this function at the latest
+	for {
+		c := s.take()
+		reused := c != nil
+		if !reused {
+			if c, err = s.dial(ctx, timeout); err != nil {
+				return Receipt{}, err
+			}
+		}
+		err = c.send(ctx, msg)
+		if msg.IsDelivered() {
+			s.keep(c)
+			return Receipt{ProviderID: queueID(msg.ServerResponse())}, nil
+		}
+		_ = c.bare.Close() // the message is not delivered; what else could matter
+		if reused && ctx.Err() == nil && isStale(err) {
+			continue // the server has not heard of the message yet
+		}
+		return Receipt{}, sendFailure(ctx, err)
+	}
+}
+
+// send hands a message over. The library does not watch ctx once it is connected,
+// so the connection is closed when ctx ends.
+func (c *connection) send(ctx context.Context, msg *mail.Msg) error {
+	stop := context.AfterFunc(ctx, func() { c.bare.Close() })
+	err := c.client.SendWithSMTPClient(c.session, msg)
+	if c.letters++; !stop() {
+		c.letters = maxLetters // it is closed, or about to be
+	}
+	return err
+}
+
+// isStale reports whether a connection that was kept has turned out to be of no use
+// any more, before it was told anything of a message.
+func isStale(err error) bool {
+	e, ok := errors.AsType[*mail.SendError](err)
+	return ok && (e.Reason == mail.ErrConnCheck || e.Reason == mail.ErrSMTPMailFrom) && (e.ErrorCode() == 0 || e.ErrorCode() == 421)
+}
+
+// take returns a connection that was kept, nil if there is none.
+func (s *SMTP) take() *connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.idle) > 0 {
+		c := s.idle[len(s.idle)-1]
+		s.idle = s.idle[:len(s.idle)-1]
+		if c.expiry.Stop() {
+			return c
+		}
+	}
+	return nil
+}
+
+// keep puts a connection aside for the next message, or ends it.
+func (s *SMTP) keep(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.letters >= maxLetters || len(s.idle) >= maxIdle {
+		go c.quit()
+		return
+	}
+	c.expiry = time.AfterFunc(cmp.Or(s.Idle, defaultIdle), func() {
+		s.mu.Lock()
+		s.idle = slices.DeleteFunc(s.idle, func(other *connection) bool { return other == c })
+		s.mu.Unlock()
+		c.quit()
+	})
+	s.idle = append(s.idle, c)
+}
+
+// quit takes leave. The server has all messages, whatever it makes of this.
+func (c *connection) quit() {
+	if c.session.UpdateDeadline(5*time.Second) == nil {
+		_ = c.session.Quit()
+	}
+	_ = c.bare.Close()
+}
+
+// dial makes a connection that is protected and signed in. The error is a *Failure.
+func (s *SMTP) dial(ctx context.Context, timeout time.Duration) (*connection, error) {
+	c := &connection{}
+	// The library does not close a connection on which TLS or signing in has failed,
+	// so the connection is ours. Its own time-out comes after ours, because its errors
+	// do not tell one.
+	var err error
+	var stop func() bool
+	c.client, err = s.client(2*timeout, func(conn net.Conn) {
+		c.bare = conn
+		stop = context.AfterFunc(ctx, func() { conn.Close() })
 	})
 	if err != nil {
-		return Receipt{}, &Failure{Class: "unknown", Cause: err}
+		return nil, &Failure{Class: "unknown", Cause: err}
 	}
-	session, err := client.DialToSMTPClientWithContext(ctx)
-	if err != nil {
-		return Receipt{}, dialFailure(ctx, connected, err)
+	c.session, err = c.client.DialToSMTPClientWithContext(ctx)
+	if err == nil && stop() {
+		return c, nil
 	}
-	err = client.SendWithSMTPClient(session, msg)
-	if msg.IsDelivered() {
-		_ = session.Quit() // the server has the message, whatever it makes of this
-		return Receipt{ProviderID: queueID(msg.ServerResponse())}, nil
+	if c.bare != nil {
+		_ = c.bare.Close()
 	}
-	return Receipt{}, sendFailure(ctx, err)
+	if err == nil {
+		err = ctx.Err()
+	}
+	return nil, dialFailure(ctx, c.bare != nil, err)
 }
 
 func (s *SMTP) compose(m Message) (*mail.Msg, error) {
@@ -197,7 +298,7 @@ func (s *SMTP) tlsConfig() *tls.Config {
 	if s.TLS != nil {
 		c = s.TLS.Clone()
 	}
-	c.ServerName = or(c.ServerName, s.host)
+	c.ServerName = cmp.Or(c.ServerName, s.host)
 	return c
 }
 

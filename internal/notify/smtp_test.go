@@ -41,6 +41,8 @@ type mailServer struct {
 	mu       sync.Mutex
 	caught   []caught
 	commands []string
+	sessions int           // begun
+	left     chan struct{} // told of each that ended, if it is there
 }
 
 type caught struct {
@@ -106,7 +108,18 @@ func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }
 
-func (m *mailServer) NewSession(*smtp.Conn) (smtp.Session, error) { return &session{server: m}, nil }
+func (m *mailServer) NewSession(*smtp.Conn) (smtp.Session, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sessions++
+	return &session{server: m}, nil
+}
+
+func (m *mailServer) begun() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sessions
+}
 
 func (m *mailServer) messages() []caught {
 	m.mu.Lock()
@@ -143,8 +156,14 @@ func (s *session) Auth(string) (sasl.Server, error) {
 	}), nil
 }
 
-func (s *session) Reset()        {}
-func (s *session) Logout() error { return nil }
+func (s *session) Reset() { s.letter = caught{} }
+
+func (s *session) Logout() error {
+	if s.server.left != nil {
+		s.server.left <- struct{}{}
+	}
+	return nil
+}
 
 func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 	s.hear("MAIL")
@@ -462,6 +481,151 @@ func TestSMTPBelievesTheServerThatTookTheMessage(t *testing.T) {
 		m := &mailServer{address: listener.Addr().String()}
 		_, err = m.sender(t, "smtp", "", "?tls=none").Deliver(t.Context(), post)
 		wantFailure(t, err, "unreachable", false)
+	})
+}
+
+func TestSMTPKeepsConnections(t *testing.T) {
+	t.Parallel()
+	t.Run("for the next message", func(t *testing.T) {
+		t.Parallel()
+		m := listen(t, startTLS)
+		s := m.sender(t, "smtp", "user:pass%20word@", "")
+		for range 3 {
+			mustDeliver(t, s)
+		}
+		if heard := m.heard(); heard != "AUTH MAIL RCPT DATA MAIL RCPT DATA MAIL RCPT DATA" {
+			t.Errorf("the server heard %s", heard)
+		}
+		if got := m.messages(); len(got) != 3 || got[2].to != "ann@example.com" {
+			t.Errorf("the server has %d messages", len(got))
+		}
+	})
+	t.Run("for fifty messages", func(t *testing.T) {
+		t.Parallel()
+		m := listen(t, plain)
+		s := m.sender(t, "smtp", "", "?tls=none")
+		for range 51 {
+			mustDeliver(t, s)
+		}
+		if n := m.begun(); n != 2 || len(m.messages()) != 51 {
+			t.Errorf("%d connections for %d messages, want 2 for 51", n, len(m.messages()))
+		}
+	})
+	t.Run("for a while", func(t *testing.T) {
+		t.Parallel()
+		m := listen(t, plain)
+		m.left = make(chan struct{}, 10)
+		s := m.sender(t, "smtp", "", "?tls=none")
+		s.Idle = 10 * time.Millisecond
+		mustDeliver(t, s)
+		<-m.left
+		mustDeliver(t, s)
+		if n := m.begun(); n != 2 {
+			t.Errorf("%d connections, want 2", n)
+		}
+	})
+	t.Run("not after a failure", func(t *testing.T) {
+		t.Parallel()
+		m := listen(t, plain)
+		s := m.sender(t, "smtp", "", "?tls=none")
+		mustDeliver(t, s)
+		m.onRcpt = answer(550)
+		_, err := s.Deliver(t.Context(), post)
+		wantFailure(t, err, "recipient_refused", true)
+		m.onRcpt = nil
+		mustDeliver(t, s)
+		if n := m.begun(); n != 2 {
+			t.Errorf("%d connections, want 2", n)
+		}
+	})
+	t.Run("for several goroutines", func(t *testing.T) {
+		t.Parallel()
+		m := listen(t, implicitTLS)
+		s := m.sender(t, "smtps", "user:pass%20word@", "")
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for range 10 {
+					if _, err := s.Deliver(t.Context(), post); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if n := m.begun(); n > 4 || len(m.messages()) != 40 {
+			t.Errorf("%d connections for %d messages, want at most 4 for 40", n, len(m.messages()))
+		}
+	})
+}
+
+func mustDeliver(t *testing.T, s *notify.SMTP) {
+	t.Helper()
+	if _, err := s.Deliver(t.Context(), post); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A connection that was kept may be gone when it is needed. That is no reason to
+// wait, as long as the server has not heard of the message; after that it is.
+func TestSMTPReplacesAConnectionThatIsGone(t *testing.T) {
+	t.Parallel()
+	first := []string{"220 hi", "250 hi", "250 ok", "250 ok", "354 go"}
+	for name, c := range map[string]struct {
+		answers []string
+		class   string
+	}{
+		"closed by the server":         {append(first[:5:5], "250 queued"), ""},
+		"with a word of goodbye":       {append(first[:5:5], "250 queued", "421 idle too long"), ""},
+		"refused for good":             {append(first[:5:5], "250 queued", "550 go away"), "sender_refused"},
+		"closed after the recipient":   {append(first[:5:5], "250 queued", "250 ok"), "connection_lost"},
+		"closed before the last reply": {append(first[:5:5], "250 queued", "250 ok", "250 ok", "354 go"), "connection_lost"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := &mailServer{address: rawServer(t, converse(c.answers...))}
+			s := m.sender(t, "smtp", "", "?tls=none")
+			mustDeliver(t, s)
+			_, err := s.Deliver(t.Context(), post)
+			if c.class != "" {
+				wantFailure(t, err, c.class, false)
+			} else if err != nil {
+				t.Errorf("the second message: %v", err)
+			}
+		})
+	}
+}
+
+func TestSMTPRefusesBrokenTLS(t *testing.T) {
+	t.Parallel()
+	garbage := func(conn net.Conn) { io.WriteString(conn, "\x16\x03\x01nonsense"); io.Copy(io.Discard, conn) }
+	t.Run("from the first byte", func(t *testing.T) {
+		t.Parallel()
+		m := &mailServer{address: rawServer(t, garbage)}
+		_, err := m.sender(t, "smtps", "user:pass%20word@", "").Deliver(t.Context(), post)
+		wantFailure(t, err, "handshake", false)
+	})
+	t.Run("after STARTTLS", func(t *testing.T) {
+		t.Parallel()
+		m := &mailServer{address: rawServer(t, func(conn net.Conn) {
+			converse("220 hi", "250-hi\r\n250 STARTTLS")(conn)
+			io.WriteString(conn, "220 go\r\n")
+			conn.Read(make([]byte, 1)) // what is sent before would be dropped
+			garbage(conn)
+		})}
+		_, err := m.sender(t, "smtp", "user:pass%20word@", "").Deliver(t.Context(), post)
+		wantFailure(t, err, "handshake", false)
+	})
+	t.Run("for another name", func(t *testing.T) {
+		t.Parallel()
+		m := listen(t, startTLS)
+		s := m.sender(t, "smtp", "user:pass%20word@", "")
+		s.TLS.ServerName = "mx.example.com"
+		_, err := s.Deliver(t.Context(), post)
+		wantFailure(t, err, "handshake", false)
+		if heard := m.heard(); heard != "" {
+			t.Errorf("the server heard %s", heard)
+		}
 	})
 }
 
