@@ -28,6 +28,7 @@ import (
 	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/kobil"
 	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/role"
@@ -48,10 +49,12 @@ type App struct {
 	Tenants *tenant.Service
 	Users   *user.Service
 	Notify  *notify.Service
-	Jobs    *jobs.Queue
-	Imports *transfer.Service
-	Router  *web.Router
-	Handler http.Handler // what Run answers with; nil after Attach
+	// Outbound calls the addresses that tenants, applications and strangers name.
+	Outbound *outbound.Client
+	Jobs     *jobs.Queue
+	Imports  *transfer.Service
+	Router   *web.Router
+	Handler  http.Handler // what Run answers with; nil after Attach
 
 	metrics *metrics // nil if nobody asks for them
 }
@@ -153,6 +156,9 @@ func build(cfg Config, log *slog.Logger, db *database.DB) (*App, error) {
 	if cfg.Dev {
 		a.Tenants.Aliases = []string{"localhost", "127.0.0.1", "::1"}
 	}
+	if a.Outbound, err = cfg.outbound(log); err != nil {
+		return nil, err
+	}
 	a.Users = &user.Service{DB: db, Box: a.Tenants.Box, Connection: tenant.ManualConnection}
 	a.Imports = &transfer.Service{DB: db, Users: a.Users, Spool: cfg.spool(), Log: log}
 	return a, a.buildNotify(master)
@@ -172,22 +178,26 @@ func (c Config) spool() string {
 	return ""
 }
 
-// buildNotify connects mail and jobs. The developer mode keeps mail to look at.
+// buildNotify connects mail and jobs. The developer mode keeps what nobody else
+// sends, to look at.
 func (a *App) buildNotify(master *secret.Box) error {
 	messages, err := secret.NewBox(master.Derive("messages"))
 	if err != nil {
 		return err
 	}
 	a.Notify = &notify.Service{DB: a.DB, Boxes: []*secret.Box{messages}}
-	switch {
-	case a.Config.SMTPURL != "":
+	if a.Config.Dev {
+		a.Notify.Email, a.Notify.SMS = notify.Mailbox{}, notify.Mailbox{}
+	}
+	if a.Config.SMTPURL != "" {
 		smtp, err := a.Config.mailer()
 		if err != nil {
 			return err
 		}
 		a.Notify.Email = smtp
-	case a.Config.Dev:
-		a.Notify.Email, a.Notify.SMS = notify.Mailbox{}, notify.Mailbox{}
+	}
+	if sms := a.Config.texter(); sms != nil {
+		a.Notify.SMS = sms
 	}
 	a.Jobs = &jobs.Queue{DB: a.DB, Log: a.Log, Grace: stopTimeout}
 	a.Notify.Attach(a.Jobs)

@@ -2,21 +2,25 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
 )
@@ -100,6 +104,44 @@ type Config struct {
 	// SMTPFrom is the sender of e-mail, as `Name <address>`. Unset, it is
 	// no-reply at the host of PublicURL.
 	SMTPFrom string `name:"smtp_from" placeholder:"ADDRESS" help:"Sender of e-mail, as Name <address>."`
+
+	// SMSProvider is who sends text messages: `twilio`, `vonage`, or `http` for any
+	// service that takes them in a simple form, which may be a few lines of your own.
+	// Without it no text message is sent.
+	SMSProvider string `name:"sms_provider" placeholder:"twilio|vonage|http" help:"Provider of text messages: twilio, vonage or http."`
+
+	// SMSAccount is the account at the provider: for twilio the account SID, which
+	// starts with AC, for vonage the API key. With http there is none.
+	SMSAccount string `name:"sms_account" placeholder:"ID" help:"Account at the provider of text messages."`
+
+	// SMSSecret proves to the provider who is asking: for twilio the auth token, for
+	// vonage the API secret, for http any text, which is sent as
+	// `Authorization: Bearer TEXT`.
+	SMSSecret string `name:"sms_secret" secret:"text" placeholder:"TEXT" help:"Secret of the account at the provider of text messages."`
+
+	// SMSFrom is the sender of text messages: a number of yours such as
+	// `+15005550006`, a name of up to eleven letters and digits where the recipient's
+	// country allows that, or with twilio a messaging service, which starts with MG.
+	// With http there is none.
+	SMSFrom string `name:"sms_from" placeholder:"NUMBER" help:"Sender of text messages: a number or a name."`
+
+	// SMSURL is the address of the provider. With http it is needed: each message is
+	// sent there as a POST of the JSON object `{"id", "to", "text", "purpose",
+	// "expires_at"}`; any answer of 2xx says that it is taken, 429 and 5xx that it
+	// should be sent again later, 400 and 422 that it can not be. A message that is
+	// sent again has the same id, which is also in the header `Idempotency-Key`. With
+	// twilio and vonage it is only for another region than the usual one, such as
+	// `https://api.dublin.ie1.twilio.com`. It starts with https, unless the service is
+	// on this machine.
+	SMSURL string `name:"sms_url" placeholder:"URL" help:"Address of the provider of text messages."`
+
+	// OutboundAllow lists what Cardea may call although it is not on the public
+	// internet: networks, addresses and names of hosts, separated by commas, such as
+	// `10.1.0.0/16, hooks.corp.example`. Addresses of webhooks, keys and logout
+	// endpoints are set by tenants and applications, who would otherwise use Cardea to
+	// look around in your network. Each use is logged. It is always https, at port 443
+	// or 8443. `cardea dev` may call this machine, by http and at any port.
+	OutboundAllow string `name:"outbound_allow" placeholder:"LIST" help:"Internal networks and hosts that tenants may have called, separated by commas."`
 
 	// Spool is the folder where files of users that are sent over HTTP wait for their
 	// import. They hold password hashes: choose a folder on a disk of your own. Unset,
@@ -195,6 +237,10 @@ func (c *Config) check(report func(setting, format string, args ...any)) {
 	c.checkSecrets(report)
 	c.checkTLS(report)
 	c.checkMail(report)
+	c.checkSMS(report)
+	if _, _, err := outbound.ParseAllow(c.OutboundAllow); err != nil {
+		report("outbound_allow", "%v", err)
+	}
 	if _, err := parsePrefixes(c.TrustedProxies); err != nil {
 		report("trusted_proxies", "%v", err)
 	}
@@ -342,6 +388,74 @@ func (c *Config) mailer() (*notify.SMTP, error) {
 		from = "no-reply@" + host
 	}
 	return notify.NewSMTP(c.SMTPURL, from)
+}
+
+// smsNeeds lists, for each provider of text messages, the settings that it has to
+// have, and those that it may have.
+var smsNeeds = map[string]struct{ must, may []string }{
+	"":       {},
+	"twilio": {must: []string{"sms_account", "sms_secret", "sms_from"}, may: []string{"sms_url"}},
+	"vonage": {must: []string{"sms_account", "sms_secret", "sms_from"}, may: []string{"sms_url"}},
+	"http":   {must: []string{"sms_url", "sms_secret"}},
+}
+
+func (c *Config) checkSMS(report func(setting, format string, args ...any)) {
+	needs, ok := smsNeeds[c.SMSProvider]
+	if !ok {
+		report("sms_provider", "it is twilio, vonage or http, not %q", c.SMSProvider)
+		return
+	}
+	for _, name := range []string{"sms_account", "sms_secret", "sms_from", "sms_url"} {
+		isSet := *setting(name).of(c) != ""
+		switch must := slices.Contains(needs.must, name); {
+		case must && !isSet:
+			report(name, "it is missing: sms_provider is %s", c.SMSProvider)
+		case isSet && c.SMSProvider == "":
+			report(name, "it has no effect: set sms_provider too")
+		case isSet && !must && !slices.Contains(needs.may, name):
+			report(name, "it has no effect with the sms_provider %s: remove it", c.SMSProvider)
+		}
+	}
+	if c.SMSURL != "" {
+		if err := notify.CheckProvider(c.SMSURL); err != nil {
+			report("sms_url", "%v", err)
+		}
+	}
+	if c.SMSProvider == "twilio" && c.SMSAccount != "" && !strings.HasPrefix(c.SMSAccount, "AC") {
+		report("sms_account", "it is not the SID of an account, which starts with AC")
+	}
+}
+
+// texter makes the sender of text messages, nil if there is none.
+func (c *Config) texter() notify.Sender {
+	switch c.SMSProvider {
+	case "twilio":
+		return &notify.Twilio{Account: c.SMSAccount, Token: c.SMSSecret, From: c.SMSFrom, Address: c.SMSURL}
+	case "vonage":
+		return &notify.Vonage{Key: c.SMSAccount, Secret: c.SMSSecret, From: c.SMSFrom, Address: c.SMSURL}
+	case "http":
+		return &notify.Gateway{Address: c.SMSURL, Secret: c.SMSSecret}
+	}
+	return nil
+}
+
+// outbound makes the client for addresses that others name. A developer's
+// applications run on this machine.
+func (c *Config) outbound(log *slog.Logger) (*outbound.Client, error) {
+	allow, hosts, err := outbound.ParseAllow(c.OutboundAllow)
+	if err != nil {
+		return nil, err
+	}
+	client := &outbound.Client{Allow: allow, AllowHosts: hosts}
+	if c.Dev {
+		client.Allow = append(client.Allow, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
+		client.AllowHTTP, client.AnyPort = true, true
+		return client, nil
+	}
+	client.Listed = func(ctx context.Context, host string, a netip.Addr) {
+		log.InfoContext(ctx, "an internal address is called, as outbound_allow says", "host", host, "address", a)
+	}
+	return client, nil
 }
 
 // warnings are things that may be meant, but are more often a mistake.

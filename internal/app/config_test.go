@@ -112,7 +112,7 @@ func TestLoadReportsAllFaultsAtOnce(t *testing.T) {
 	yaml := file(t, "cardea.yaml", "publik_url: https://id.example.com\nlisten: [a, b]\nlog_format: xml\n")
 	_, err := app.Load(app.Sources{
 		File:    yaml,
-		Environ: []string{"CARDEA_TRUSTED_PROXIES=10.0.0.0/99", "CARDEA_PASSWORD_PEPPER=short", "CARDEA_TLS_CERT=cert.pem"},
+		Environ: []string{"CARDEA_TRUSTED_PROXIES=10.0.0.0/99", "CARDEA_PASSWORD_PEPPER=short", "CARDEA_TLS_CERT=cert.pem", "CARDEA_SMS_PROVIDER=vonage", "CARDEA_SMS_URL=ftp://x"},
 		Flags:   map[string]string{"metrics_listen": "nowhere", "database_url": "mysql://x"},
 	}, "public_url", "master_key")
 	faults, ok := errors.AsType[app.Faults](err)
@@ -127,7 +127,8 @@ func TestLoadReportsAllFaultsAtOnce(t *testing.T) {
 		}
 	}
 	slices.Sort(blamed)
-	want := []string{"database_url", "listen", "log_format", "master_key", "metrics_listen", "password_pepper", "public_url", "publik_url", "tls_key", "trusted_proxies"}
+	want := []string{"database_url", "listen", "log_format", "master_key", "metrics_listen", "password_pepper", "public_url", "publik_url",
+		"sms_account", "sms_from", "sms_secret", "sms_url", "tls_key", "trusted_proxies"}
 	if diff := cmp.Diff(want, blamed); diff != "" {
 		t.Errorf("blamed (-want +got):\n%s", diff)
 	}
@@ -174,6 +175,15 @@ func TestLoadRefuses(t *testing.T) {
 		"a name that no tenant has":    {env("CARDEA_DEFAULT_TENANT=Acme Inc"), "not the name of a tenant"},
 		"a mail address for a server":  {env("CARDEA_SMTP_URL=me@example.com"), "smtp://"},
 		"a sender without a server":    {env("CARDEA_SMTP_FROM=me@example.com"), "no server to send it"},
+		"an unknown SMS provider":      {env("CARDEA_SMS_PROVIDER=pigeon"), `twilio, vonage or http, not "pigeon"`},
+		"an SMS sender for nobody":     {env("CARDEA_SMS_FROM=Acme"), "set sms_provider too"},
+		"twilio without a secret":      {env("CARDEA_SMS_PROVIDER=twilio", "CARDEA_SMS_ACCOUNT=AC1", "CARDEA_SMS_FROM=Acme"), "sms_secret: it is missing: sms_provider is twilio"},
+		"twilio with an API key":       {env("CARDEA_SMS_PROVIDER=twilio", "CARDEA_SMS_ACCOUNT=SK1", "CARDEA_SMS_SECRET=x", "CARDEA_SMS_FROM=Acme"), "starts with AC"},
+		"vonage without a sender":      {env("CARDEA_SMS_PROVIDER=vonage", "CARDEA_SMS_ACCOUNT=a", "CARDEA_SMS_SECRET=x"), "sms_from: it is missing"},
+		"an SMS service nowhere":       {env("CARDEA_SMS_PROVIDER=http", "CARDEA_SMS_SECRET=x"), "sms_url: it is missing"},
+		"an SMS service with a sender": {env("CARDEA_SMS_PROVIDER=http", "CARDEA_SMS_SECRET=x", "CARDEA_SMS_URL=https://a.example", "CARDEA_SMS_FROM=Acme"), "no effect with the sms_provider http"},
+		"an SMS service without TLS":   {env("CARDEA_SMS_PROVIDER=http", "CARDEA_SMS_SECRET=x", "CARDEA_SMS_URL=http://a.example"), "must start with https://"},
+		"an internal host with scheme": {env("CARDEA_OUTBOUND_ALLOW=https://hooks.corp"), "neither a network such as"},
 		"a secret twice":               {env("CARDEA_MASTER_KEY="+goodKey, "CARDEA_MASTER_KEY_FILE="+writable), "set twice"},
 		"a secret file others read":    {env("CARDEA_MASTER_KEY_FILE=" + readable), "has mode 0644, so that others have access to a secret; run: chmod 600"},
 		"a secret file others write":   {env("CARDEA_MASTER_KEY_FILE=" + writable), "has mode 0660"},
@@ -209,6 +219,7 @@ func TestLoadAccepts(t *testing.T) {
 	cfg, err := app.Load(app.Sources{
 		File: file(t, "cardea.yaml", "---\n# a comment\npublic_url: 'HTTPS://ID.Example.com:8443/' # another\nlisten:\nsmtp_from: \"Cardea <id@example.com>\"\n"),
 		Environ: []string{"CARDEA_MASTER_KEY_FILE=" + groupReadable, "CARDEA_PASSWORD_PEPPER=" + longWords, "CARDEA_SMTP_URL=smtp://u:p@mail.example.com",
+			"CARDEA_SMS_PROVIDER=twilio", "CARDEA_SMS_ACCOUNT=AC1", "CARDEA_SMS_SECRET=x", "CARDEA_SMS_FROM=+15005550006", "CARDEA_OUTBOUND_ALLOW=10.0.0.0/8, hooks.corp",
 			"CARDEA_TRUSTED_PROXIES=10.0.0.1, 192.168.0.0/16,::1", "OTHER=1", "CARDEA_SERVICE_HOST=10.0.0.1", "CARDEA_PORT_80_TCP=x"},
 	}, "public_url", "master_key")
 	if err != nil {
@@ -218,6 +229,7 @@ func TestLoadAccepts(t *testing.T) {
 		PublicURL: "https://id.example.com:8443", Listen: "127.0.0.1:8080", DatabaseURL: "sqlite:cardea.db", DefaultTenant: "master",
 		MasterKey: goodKey, PasswordPepper: longWords, TrustedProxies: "10.0.0.1, 192.168.0.0/16,::1",
 		SMTPURL: "smtp://u:p@mail.example.com", SMTPFrom: "Cardea <id@example.com>",
+		SMSProvider: "twilio", SMSAccount: "AC1", SMSSecret: "x", SMSFrom: "+15005550006", OutboundAllow: "10.0.0.0/8, hooks.corp",
 	}
 	if diff := cmp.Diff(want, cfg.Config); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -266,9 +278,9 @@ func TestLoadShowsNoSecret(t *testing.T) {
 	const canary = "canary"
 	for name, src := range map[string]app.Sources{
 		"good values": {Environ: []string{"CARDEA_DATABASE_URL=postgres://u:canary@db/x?sslpassword=canary", "CARDEA_SMTP_URL=smtps://u:canary@mail",
-			"CARDEA_PASSWORD_PEPPER=canary canary canary canary canary canary"}},
+			"CARDEA_PASSWORD_PEPPER=canary canary canary canary canary canary", "CARDEA_SMS_PROVIDER=http", "CARDEA_SMS_SECRET=canary", "CARDEA_SMS_URL=https://sms"}},
 		"bad values": {Environ: []string{"CARDEA_DATABASE_URL=postgres://u:canary%zz@db/x", "CARDEA_SMTP_URL=smtp://u:canary@mail?tls=none",
-			"CARDEA_PASSWORD_PEPPER=canary", "CARDEA_MASTER_KEY=canary"}},
+			"CARDEA_PASSWORD_PEPPER=canary", "CARDEA_MASTER_KEY=canary", "CARDEA_SMS_SECRET=canary", "CARDEA_SMS_PROVIDER=twilio", "CARDEA_SMS_URL=https://sms"}},
 		"other schemes": {Environ: []string{"CARDEA_DATABASE_URL=mysql://u:canary@db", "CARDEA_SMTP_URL=canary"}},
 		"a bad file":    {File: file(t, "cardea.yaml", "master_key: canary\npassword_pepper: \"canary\n")},
 		"a list":        {File: file(t, "list.yaml", "master_key: [canary]\n")},
