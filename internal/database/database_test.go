@@ -343,6 +343,28 @@ func TestCopyAddsRows(t *testing.T) {
 	})
 }
 
+func TestCopyComesAfterWhatWasPutOff(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		table(t, db)
+		write(t, db, func(tx *database.Tx) error {
+			tx.Later("INSERT INTO scratch (a, b) VALUES (1, 1)")
+			if err := tx.Copy(t.Context(), "scratch", []string{"a", "b"}, [][]any{{int64(2), int64(2)}}); err != nil {
+				return err
+			}
+			tx.Later("UPDATE scratch SET b = 3")
+			return nil
+		})
+		err := db.Write(t.Context(), func(tx *database.Tx) error {
+			tx.Later("DELETE FROM scratch")
+			return tx.Copy(t.Context(), "scratch", []string{"a", "b"}, [][]any{{int64(1), int64(1)}})
+		})
+		if n := count(t, db); err != nil || n != 1 {
+			t.Errorf("err = %v, %d rows; want none and the copied one", err, n)
+		}
+	})
+}
+
 func TestAmong(t *testing.T) {
 	t.Parallel()
 	dbtest.Run(t, func(t *testing.T, db *database.DB) {

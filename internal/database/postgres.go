@@ -152,6 +152,9 @@ func (t *postgresTx) rollback(ctx context.Context) error {
 // PostgreSQL, a prepared INSERT on SQLite. A broken rule fails the transaction.
 func (tx *Tx) Copy(ctx context.Context, table string, columns []string, rows [][]any) error {
 	if tx.pg == nil {
+		if err := tx.flush(ctx); err != nil {
+			return err
+		}
 		return tx.lite.insertAll(ctx, table, columns, rows)
 	}
 	if !tx.direct() { // COPY can not travel in a batch
