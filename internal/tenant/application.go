@@ -298,3 +298,15 @@ func (s *Service) ByClientID(ctx context.Context, clientID string) (Application,
 		return a, nil
 	})
 }
+
+// ActiveApplication returns an active application of a tenant, at most a second old;
+// ErrClient or ErrApplicationNotFound if there is none.
+func (s *Service) ActiveApplication(ctx context.Context, tenant, id string) (Application, error) {
+	return s.applications.Get(s.DB.Now(), tenant+"/"+id, func() (Application, error) {
+		a, err := findApplication(ctx, s.DB, tenant, "id", id)
+		if err == nil && !a.IsActive {
+			err = ErrClient.Because("application %s is not active", id)
+		}
+		return a, err
+	})
+}

@@ -142,14 +142,15 @@ type Service struct {
 	// Default is the slug of the tenant that BaseHost itself stands for.
 	Default string
 
-	tenants database.Fresh[Tenant]
-	clients database.Fresh[Application]
-	keys    database.Fresh[Key]
-	boxes   database.Fresh[*secret.Box]
-	origins database.Fresh[map[string]bool]
-	firsts  database.Fresh[Application]
-	origin  database.Fresh[string]
-	secrets database.Fresh[[][]byte]
+	tenants      database.Fresh[Tenant]
+	clients      database.Fresh[Application]
+	applications database.Fresh[Application]
+	keys         database.Fresh[Key]
+	boxes        database.Fresh[*secret.Box]
+	origins      database.Fresh[map[string]bool]
+	firsts       database.Fresh[Application]
+	origin       database.Fresh[string]
+	secrets      database.Fresh[[][]byte]
 
 	noting    sync.Mutex // held by the request that notes the use of its key
 	noteAgain time.Time  // when to try again after a failure
@@ -296,6 +297,7 @@ func (s *Service) SaveSettings(ctx context.Context, tx *database.Tx, by access.A
 func (s *Service) forget() {
 	s.tenants.Clear()
 	s.clients.Clear()
+	s.applications.Clear()
 	s.keys.Clear()
 	s.boxes.Clear()
 	s.origins.Clear()

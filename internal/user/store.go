@@ -225,3 +225,15 @@ func deleteUser(ctx context.Context, tx *database.Tx, tenant, id string) error {
 	queueSearch(tx, tenant, id, id)
 	return nil
 }
+
+// NoteSignIn notes that a user has signed in.
+func (s *Service) NoteSignIn(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	n, err := tx.Exec(ctx, "UPDATE users SET last_login_at = $3 WHERE tenant_id = $1 AND id = $2 AND is_active", tenant, id, tx.Millis())
+	if err != nil {
+		return fmt.Errorf("note sign-in: %w", err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
