@@ -4,6 +4,7 @@
 //	Run        a test on each engine, with a World of its own
 //	World      the product with a tenant "demo"; makes further tenants
 //	Client     sends requests as an application would; makes further keys
+//	Browser    goes through hosted pages as a person would; reads their mail
 //	CheckSuite fails a test binary that left out a route
 //
 // Requests go to the product's handler as they would come over TLS. Every answer
@@ -27,6 +28,7 @@ import (
 	"github.com/cardea-id/cardea/internal/app"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/database/dbtest"
+	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/tenant"
 )
@@ -86,6 +88,7 @@ func open(t *testing.T, url string) *World {
 		}
 	})
 	w.DB.Now = w.Clock.Now
+	w.Notify.Email, w.Notify.SMS = notify.Mailbox{}, notify.Mailbox{} // for Letters
 	w.contract = contractOf(t, w.App)
 	w.Demo = w.Tenant(t, "demo")
 	return w
