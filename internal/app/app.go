@@ -215,6 +215,7 @@ func (a *App) mount() error {
 		return err
 	}
 	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant}).Mount(a.Router)
+	a.mountMailbox()
 	a.mountDocs()
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,8 +98,12 @@ func pageHead() http.Header {
 // mountDocs adds the description of all routes and its pages. It comes last, since
 // it describes itself too.
 func (a *App) mountDocs() {
+	tags := apiTags
+	if a.Config.Dev {
+		tags = append(slices.Clip(tags), mailboxTag)
+	}
 	describe := sync.OnceValue(func() *openapi.Document {
-		return openapi.Describe(apiInfo, apiTags, surfaces, a.Router.Routes())
+		return openapi.Describe(apiInfo, tags, surfaces, a.Router.Routes())
 	})
 	styles := func() []string { return []string{ui.Path("cardea.css"), ui.Path("reference.css")} }
 	description := document(http.Header{

@@ -322,6 +322,7 @@ func (s *Service) Find(ctx context.Context, r database.Reader, tenant, id string
 
 // A Letter is a message as Mailbox shows it.
 type Letter struct {
+	ID      string    `json:"-"`
 	To      string    `json:"to"`
 	Channel string    `json:"channel"`
 	Subject string    `json:"subject"`
@@ -339,14 +340,31 @@ func (s *Service) Mailbox(ctx context.Context, r database.Reader, tenant, to str
 	}
 	letters := make([]Letter, 0, len(kept))
 	for _, k := range kept {
-		c, err := s.open(tenant, k.id, k.sealed)
+		letter, err := s.unseal(tenant, k)
 		if err != nil {
-			return nil, fmt.Errorf("open message %s: %w", k.id, err)
+			return nil, err
 		}
-		k.letter.Subject, k.letter.Text, k.letter.HTML = c.Subject, c.Text, c.HTML
-		letters = append(letters, k.letter)
+		letters = append(letters, letter)
 	}
 	return letters, nil
+}
+
+// Letter returns one message of Mailbox, or ErrNotFound.
+func (s *Service) Letter(ctx context.Context, r database.Reader, tenant, id string) (Letter, error) {
+	k, err := findKept(ctx, r, tenant, id)
+	if err != nil {
+		return Letter{}, err
+	}
+	return s.unseal(tenant, k)
+}
+
+func (s *Service) unseal(tenant string, k kept) (Letter, error) {
+	c, err := s.open(tenant, k.letter.ID, k.sealed)
+	if err != nil {
+		return Letter{}, fmt.Errorf("open message %s: %w", k.letter.ID, err)
+	}
+	k.letter.Subject, k.letter.Text, k.letter.HTML = c.Subject, c.Text, c.HTML
+	return k.letter, nil
 }
 
 // Mailbox is the Sender of development: it delivers nothing and keeps everything

@@ -331,6 +331,7 @@ func TestMailboxShowsTheNewestFirst(t *testing.T) {
 			{tenant, "", 10, []string{bob, sms, ann}},
 			{tenant, "", 2, []string{bob, sms}},
 			{tenant, "ann@example.com", 10, []string{ann}},
+			{tenant, "Ann@Example.COM", 10, []string{ann}},
 			{tenant, "+4917012345678", 10, []string{sms}},
 			{tenant, "eve@example.com", 10, nil},
 			{"000000000000000000000002", "", 10, []string{ann}},
@@ -339,6 +340,16 @@ func TestMailboxShowsTheNewestFirst(t *testing.T) {
 			if got := mailbox(c.tenant, c.to, c.limit); strings.Join(got, "\n") != strings.Join(c.want, "\n") {
 				t.Errorf("mailbox %s %q %d = %q, want %q", c.tenant, c.to, c.limit, got, c.want)
 			}
+		}
+		letters, err := b.service.Mailbox(t.Context(), db, tenant, "ann@example.com", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if one, err := b.service.Letter(t.Context(), db, tenant, letters[0].ID); err != nil || one != letters[0] || one.HTML != letter.HTML {
+			t.Errorf("letter %+v, %v; want %+v", one, err, letters[0])
+		}
+		if _, err := b.service.Letter(t.Context(), db, "000000000000000000000002", letters[0].ID); !errors.Is(err, notify.ErrNotFound) {
+			t.Errorf("another tenant's letter: %v, want ErrNotFound", err)
 		}
 	})
 }

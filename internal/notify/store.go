@@ -97,23 +97,37 @@ func findDelivery(ctx context.Context, r database.Reader, tenant, id string) (De
 
 // kept is a delivered message whose content is still there.
 type kept struct {
-	id     string
 	sealed []byte
 	letter Letter
+}
+
+func scanKept(row database.Scanner) (kept, error) {
+	var k kept
+	var sent int64
+	err := row.Scan(&k.letter.ID, &k.letter.To, &k.letter.Channel, &k.sealed, &sent)
+	k.letter.SentAt = time.UnixMilli(sent).UTC()
+	return k, err
 }
 
 func listKept(ctx context.Context, r database.Reader, tenant, to string, limit int) ([]kept, error) {
 	rows, err := r.Query(ctx, `
 		SELECT id, recipient, channel, content, sent_at FROM messages
-		WHERE tenant_id = $1 AND ($2 = '' OR recipient = $2) AND state = 'sent' AND content IS NOT NULL
+		WHERE tenant_id = $1 AND ($2 = '' OR LOWER(recipient) = LOWER($2)) AND state = 'sent' AND content IS NOT NULL
 		ORDER BY id DESC LIMIT $3`, tenant, to, limit)
-	return database.Collect(rows, err, "list messages", func(row database.Scanner) (kept, error) {
-		var k kept
-		var sent int64
-		err := row.Scan(&k.id, &k.letter.To, &k.letter.Channel, &k.sealed, &sent)
-		k.letter.SentAt = time.UnixMilli(sent).UTC()
-		return k, err
-	})
+	return database.Collect(rows, err, "list messages", scanKept)
+}
+
+func findKept(ctx context.Context, r database.Reader, tenant, id string) (kept, error) {
+	k, err := scanKept(r.QueryRow(ctx, `
+		SELECT id, recipient, channel, content, sent_at FROM messages
+		WHERE tenant_id = $1 AND id = $2 AND state = 'sent' AND content IS NOT NULL`, tenant, id))
+	if errors.Is(err, database.ErrNoRows) {
+		return kept{}, ErrNotFound
+	}
+	if err != nil {
+		return kept{}, fmt.Errorf("find kept message: %w", err)
+	}
+	return k, nil
 }
 
 // keepFor is how long a message can be asked about.

@@ -296,11 +296,14 @@ func success(route web.Route, types *typeNames) *Response {
 	for _, h := range route.Doc.Headers {
 		r.Headers[h.Name] = &Header{Description: h.Text, Schema: &Schema{Type: "string"}}
 	}
-	switch {
-	case route.Media != "":
+	if route.Media != "" {
 		r.Content = files(route.Media)
-	case route.Out != nil:
-		r.Content = map[string]*Media{jsonMedia: {Schema: types.of(route.Out, answer), Example: encode(route.Doc.Example)}}
+	}
+	if route.Out != nil {
+		if r.Content == nil {
+			r.Content = map[string]*Media{}
+		}
+		r.Content[jsonMedia] = &Media{Schema: types.of(route.Out, answer), Example: encode(route.Doc.Example)}
 	}
 	return r
 }

@@ -53,7 +53,7 @@ type Endpoint struct {
 	http.Handler
 	Status  int          // of an answer that is no error; 0 if there is none
 	In, Out reflect.Type // nil where there is none
-	Media   string       // type of an answer that is not made of Out; several by commas
+	Media   string       // type of an answer that is not made of Out, or can be asked for beside it; several by commas
 	Takes   string       // type of a body that is not decoded into In; several by commas
 }
 

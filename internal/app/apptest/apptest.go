@@ -2,6 +2,7 @@
 // engine, with a clock that is moved by hand.
 //
 //	Run        a test on each engine, with a World of its own
+//	RunDev     the same in the developer mode
 //	World      the product with a tenant "demo"; makes further tenants
 //	Client     sends requests as an application would; makes further keys
 //	Browser    goes through hosted pages as a person would; reads their mail
@@ -51,9 +52,21 @@ type World struct {
 // Run runs test once per engine, as a subtest named after it.
 func Run(t *testing.T, test func(t *testing.T, w *World)) {
 	t.Helper()
+	run(t, false, test)
+}
+
+// RunDev is Run for the developer mode, which keeps mail to look at and lets plain
+// http through.
+func RunDev(t *testing.T, test func(t *testing.T, w *World)) {
+	t.Helper()
+	run(t, true, test)
+}
+
+func run(t *testing.T, dev bool, test func(t *testing.T, w *World)) {
+	t.Helper()
 	dbtest.RunURL(t, func(t *testing.T, url string) {
 		t.Helper()
-		test(t, open(t, url))
+		test(t, open(t, url, dev))
 	})
 }
 
@@ -64,7 +77,7 @@ func RunParallel(t *testing.T, test func(t *testing.T, w *World)) {
 	Run(t, test)
 }
 
-func open(t *testing.T, url string) *World {
+func open(t *testing.T, url string, dev bool) *World {
 	t.Helper()
 	w := &World{Clock: newClock()}
 	var err error
@@ -72,6 +85,7 @@ func open(t *testing.T, url string) *World {
 		PublicURL: "https://" + BaseHost, DatabaseURL: url, DefaultTenant: "demo", TrustedProxies: "127.0.0.1",
 		MasterKey: "6b0f1d2c3b4a59687786a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
 		Spool:     filepath.Join(t.TempDir(), "spool"),
+		Dev:       dev,
 	}, slog.New(slog.NewTextHandler(&w.log, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,28 @@
+// @ts-check
+/** Shows messages as they come, while somebody looks. */
+import "./times.js";
+
+const every = 3000; // milliseconds
+
+/** @returns {Promise<Document>} the page as it would be now */
+async function fetchPage() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+async function refresh() {
+  if (document.visibilityState === "hidden" || document.activeElement instanceof HTMLInputElement) return;
+  const page = await fetchPage();
+  const now = page.querySelector("[data-letters]");
+  const shown = document.querySelector("[data-letters]");
+  /** @param {Element | null} list */
+  const newest = (list) => list?.querySelector("a")?.getAttribute("href");
+  if (!now || !shown || newest(now) === newest(shown)) return;
+  if (document.body.classList.contains("picked")) shown.replaceWith(now); // what is being read stays
+  else location.reload();
+}
+
+// The server may be restarting: try again, it is a developer's.
+setInterval(() => refresh().catch(() => {}), every);
+document.addEventListener("visibilitychange", () => refresh().catch(() => {}));
