@@ -1,0 +1,287 @@
+package signin
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/session"
+)
+
+// attemptLifetime is how long somebody may take from the first page to the last.
+const attemptLifetime = time.Hour
+
+// maxNumberTries is how many wrong numbers end an attempt. There are ninety numbers.
+const maxNumberTries = 3
+
+// An attempt is one sign-in in progress.
+type attempt struct {
+	ID            string
+	ApplicationID string
+	Request       request
+	Identifier    string
+	Channel       string
+	ChallengeID   string
+	UserID        string
+	Method        string
+	ProvedAt      time.Time // zero until somebody was proved
+	FinishedAt    time.Time // zero until there is a session
+	SessionID     string
+	CreatedAt     time.Time
+
+	browser []byte // hash; nil for one begun by the API
+	handed  bool
+	expires time.Time
+}
+
+// A request is what an attempt was begun for. It stays as it is but for what the
+// person tells of themselves.
+type request struct {
+	Application   string       `json:"application,omitempty"`
+	ReturnTo      string       `json:"return_to,omitempty"`
+	LoginHint     string       `json:"login_hint,omitempty"`
+	UILocales     string       `json:"ui_locales,omitempty"`
+	ACR           string       `json:"acr,omitempty"`
+	After         time.Time    `json:"after,omitzero"`
+	SelectAccount bool         `json:"select_account,omitempty"`
+	SignUp        bool         `json:"sign_up,omitempty"`
+	UserID        string       `json:"user,omitempty"`
+	Number        string       `json:"number,omitempty"` // shown where the attempt began
+	Handle        string       `json:"handle,omitempty"` // of one begun by the API, for the application to ask with
+	From          session.From `json:"from,omitzero"`    // where it began
+	GivenName     string       `json:"given_name,omitempty"`
+	FamilyName    string       `json:"family_name,omitempty"`
+}
+
+func requestOf(st Start) request {
+	return request{
+		Application: st.Application.ID, ReturnTo: st.ReturnTo, LoginHint: st.LoginHint, UILocales: st.UILocales, ACR: st.ACR, After: st.After,
+		SelectAccount: st.SelectAccount, SignUp: st.SignUp, UserID: st.UserID,
+	}
+}
+
+// returnTo is where the attempt leads.
+func (q request) returnTo() string {
+	if q.ReturnTo == "" {
+		return "/account"
+	}
+	return q.ReturnTo
+}
+
+// acr is the level that one factor reaches.
+func (q request) acr() string { return ACROneFactor }
+
+// ACROneFactor is the "acr" of a session that one factor was enough for.
+const ACROneFactor = "urn:cardea:acr:1"
+
+// newHandle returns a "state": 96 random bits in the form of the contract.
+func newHandle() string {
+	var b [12]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// newNumber returns two digits for a person to compare.
+func newNumber() string {
+	n, err := rand.Int(rand.Reader, big.NewInt(90))
+	if err != nil {
+		panic(err) // it does not fail
+	}
+	return fmt.Sprint(10 + n.Int64())
+}
+
+func hashOf(text string) []byte {
+	if text == "" {
+		return nil
+	}
+	return secret.Hash(text)
+}
+
+const attemptColumns = `id, browser_hash, application_id, request, identifier, channel, challenge_id, user_id, method, proved_at, finished_at, session_id, handed_at, created_at, expires_at`
+
+func scanAttempt(row database.Scanner) (attempt, error) {
+	var a attempt
+	var req string
+	var proved, finished, handed *int64
+	var created, expires int64
+	err := row.Scan(&a.ID, &a.browser, &a.ApplicationID, &req, &a.Identifier, &a.Channel, &a.ChallengeID, &a.UserID, &a.Method, &proved, &finished, &a.SessionID, &handed, &created, &expires)
+	if err != nil {
+		return attempt{}, err
+	}
+	a.ProvedAt, a.FinishedAt, a.handed = orZero(proved), orZero(finished), handed != nil
+	a.CreatedAt, a.expires = time.UnixMilli(created).UTC(), time.UnixMilli(expires).UTC()
+	return a, json.Unmarshal([]byte(req), &a.Request)
+}
+
+func orZero(ms *int64) time.Time {
+	if ms == nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(*ms).UTC()
+}
+
+// insertAttempt begins an attempt; browser is nil for one begun by the API.
+func insertAttempt(ctx context.Context, tx *database.Tx, tenant string, req request, browser []byte) (attempt, string, error) {
+	handle := newHandle()
+	if req.Number == "" {
+		req.Number = newNumber()
+	}
+	text, err := json.Marshal(req)
+	if err != nil {
+		return attempt{}, "", fmt.Errorf("encode attempt: %w", err)
+	}
+	a := attempt{ID: tx.NewID(), ApplicationID: req.Application, Request: req, browser: browser, CreatedAt: tx.Now, expires: tx.Now.Add(attemptLifetime)}
+	_, err = tx.Exec(ctx, `
+		INSERT INTO attempts (tenant_id, id, handle_hash, browser_hash, application_id, request, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		tenant, a.ID, secret.Hash(handle), browser, a.ApplicationID, string(text), tx.Millis(), a.expires.UnixMilli())
+	if err != nil {
+		return attempt{}, "", fmt.Errorf("insert attempt: %w", err)
+	}
+	return a, handle, nil
+}
+
+// findAttempt returns the attempt with that id or handle_hash; ErrAttempt if it is
+// none or has expired.
+func findAttempt(ctx context.Context, db database.Reader, tenant, column string, value any, now time.Time) (attempt, error) {
+	a, err := scanAttempt(db.QueryRow(ctx, `SELECT `+attemptColumns+` FROM attempts WHERE tenant_id = $1 AND `+column+` = $2 AND expires_at > $3`, tenant, value, now.UnixMilli()))
+	return a, orAttempt(err, "find attempt")
+}
+
+func orAttempt(err error, doing string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, database.ErrNoRows):
+		return ErrAttempt
+	default:
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+}
+
+// The changes of an attempt are conditional: one that is finished stays as it is.
+const openAttempt = ` WHERE tenant_id = $1 AND id = $2 AND finished_at IS NULL AND expires_at > $3 `
+
+// identifyAttempt notes who the person says they are. What was proved before is void.
+func identifyAttempt(ctx context.Context, tx *database.Tx, tenant string, a attempt) (attempt, error) {
+	text, err := json.Marshal(a.Request)
+	if err != nil {
+		return attempt{}, fmt.Errorf("encode attempt: %w", err)
+	}
+	a, err = scanAttempt(tx.QueryRow(ctx, `
+		UPDATE attempts SET request = $4, identifier = $5, channel = $6, challenge_id = '', user_id = '', method = '', proved_at = NULL`+openAttempt+`RETURNING `+attemptColumns,
+		tenant, a.ID, tx.Millis(), string(text), a.Identifier, a.Channel))
+	return a, orAttempt(err, "identify attempt")
+}
+
+// challengeAttempt notes the link and code that were sent.
+func challengeAttempt(ctx context.Context, tx *database.Tx, tenant, id, challenge string) error {
+	n, err := tx.Exec(ctx, `UPDATE attempts SET challenge_id = $4`+openAttempt, tenant, id, tx.Millis(), challenge)
+	return orEnded(n, err, "challenge attempt")
+}
+
+// proveAttempt notes who was proved, unless that was another user.
+func proveAttempt(ctx context.Context, tx *database.Tx, tenant, id, user, method string) (attempt, error) {
+	a, err := scanAttempt(tx.QueryRow(ctx, `
+		UPDATE attempts SET user_id = $4, method = $5, proved_at = $3`+openAttempt+`AND (user_id = '' OR user_id = $4) RETURNING `+attemptColumns,
+		tenant, id, tx.Millis(), user, method))
+	return a, orAttempt(err, "prove attempt")
+}
+
+// finishAttempt is one statement, so that of two requests at once one goes on.
+func finishAttempt(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	n, err := tx.Exec(ctx, `UPDATE attempts SET finished_at = $3`+openAttempt+`AND proved_at IS NOT NULL`, tenant, id, tx.Millis())
+	return orEnded(n, err, "finish attempt")
+}
+
+func noteSession(ctx context.Context, tx *database.Tx, tenant, id, session string) error {
+	_, err := tx.Exec(ctx, `UPDATE attempts SET session_id = $3 WHERE tenant_id = $1 AND id = $2`, tenant, id, session)
+	if err != nil {
+		return fmt.Errorf("note session of attempt: %w", err)
+	}
+	return nil
+}
+
+// tryNumber counts a number before it is compared.
+func tryNumber(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	n, err := tx.Exec(ctx, `UPDATE attempts SET number_tries = number_tries + 1`+openAttempt+`AND number_tries < $4`, tenant, id, tx.Millis(), maxNumberTries)
+	return orEnded(n, err, "count number")
+}
+
+// handOut is one statement, so that tokens are handed out once.
+func handOut(ctx context.Context, tx *database.Tx, tenant, id string) (bool, error) {
+	n, err := tx.Exec(ctx, `UPDATE attempts SET handed_at = $3 WHERE tenant_id = $1 AND id = $2 AND handed_at IS NULL AND proved_at IS NOT NULL AND expires_at > $3`, tenant, id, tx.Millis())
+	if err != nil {
+		return false, fmt.Errorf("hand out tokens: %w", err)
+	}
+	return n == 1, nil
+}
+
+func orEnded(n int64, err error, doing string) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if n == 0 {
+		return ErrAttempt
+	}
+	return nil
+}
+
+func noteBrowser(ctx context.Context, tx *database.Tx, tenant, user string, browser []byte) error {
+	if browser == nil {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO known_browsers (tenant_id, user_id, browser_hash, first_at, last_at) VALUES ($1, $2, $3, $4, $4)
+		ON CONFLICT (tenant_id, user_id, browser_hash) DO UPDATE SET last_at = excluded.last_at`, tenant, user, browser, tx.Millis())
+	if err != nil {
+		return fmt.Errorf("note browser: %w", err)
+	}
+	return nil
+}
+
+// knowsBrowser reports whether a user has signed in there before.
+func knowsBrowser(ctx context.Context, db database.Reader, tenant, user string, browser []byte) (known bool, err error) {
+	if user == "" || browser == nil {
+		return false, nil
+	}
+	err = db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM known_browsers WHERE tenant_id = $1 AND user_id = $2 AND browser_hash = $3)`, tenant, user, browser).Scan(&known)
+	if err != nil {
+		return false, fmt.Errorf("look up browser: %w", err)
+	}
+	return known, nil
+}
+
+// browserLifetime is how long a browser stays known without being used.
+const browserLifetime = 400 * 24 * time.Hour
+
+// Sweep removes attempts that are over and browsers that were not seen for long, in
+// portions.
+func (s *Service) Sweep(ctx context.Context) error {
+	const portion = 1000
+	for _, sweep := range []struct {
+		stmt   string
+		before time.Duration
+	}{
+		{`DELETE FROM attempts WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM attempts WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`, 24 * time.Hour},
+		{`DELETE FROM known_browsers WHERE (tenant_id, user_id, browser_hash) IN (SELECT tenant_id, user_id, browser_hash FROM known_browsers WHERE last_at < $1 ORDER BY last_at LIMIT $2)`, browserLifetime},
+	} {
+		for n := int64(portion); n == portion; {
+			err := s.DB.Write(ctx, func(tx *database.Tx) (err error) {
+				n, err = tx.Exec(ctx, sweep.stmt, tx.Now.Add(-sweep.before).UnixMilli(), portion)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("sweep attempts: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,419 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/page"
+	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
+	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/user"
+)
+
+// Addresses of the journey.
+const (
+	pathSignIn      = "/signin"
+	pathSignUp      = "/signup"
+	pathCode        = "/signin/code"
+	pathResend      = "/signin/resend"
+	pathPassword    = "/signin/password"
+	pathNewPassword = "/signin/new-password"
+	pathAccount     = "/signin/account"
+	pathLink        = "/signin/link"
+	pathWait        = "/signin/wait"
+	pathFinish      = "/signin/finish"
+	pathForgot      = "/signin/forgot"
+	pathReset       = "/signin/reset"
+	pathSignOut     = "/signout"
+	stylePath       = "/signin/style.css"
+)
+
+// pageSignIn shows where an attempt is. Without an attempt it shows the first page,
+// whose form begins one: opening a page changes nothing.
+func (s *Service) pageSignIn(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Query().Get("state") == "" {
+		v, err := s.visit(w, r)
+		if err != nil {
+			return err
+		}
+		return page.Render(w, r, http.StatusOK, s.firstPage(r.Context(), v, attempt{Request: request{LoginHint: r.URL.Query().Get("login_hint")}}))
+	}
+	return s.see(s.show)(w, r)
+}
+
+// show is the dispatcher: it decides by what is stored what comes next.
+func (s *Service) show(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	query := r.URL.Query()
+	switch {
+	case !a.FinishedAt.IsZero():
+		return page.Render(w, r, http.StatusOK, &page.LinkDone{View: v.view, Purpose: page.LinkSignIn, App: s.app(r.Context(), v.by.Tenant, a)})
+	case !a.ProvedAt.IsZero():
+		return s.showProved(w, r, v, a)
+	case query.Has("change"):
+		return page.Render(w, r, http.StatusOK, s.firstPage(r.Context(), v, a))
+	case a.ChallengeID != "":
+		return s.showCode(w, r, v, a)
+	case a.Identifier != "":
+		return page.Render(w, r, http.StatusOK, s.passwordPage(v, a))
+	case a.Request.SelectAccount && len(v.sessions) > 0 && !query.Has("another"):
+		return s.showAccounts(w, r, v, a)
+	default:
+		return page.Render(w, r, http.StatusOK, s.firstPage(r.Context(), v, a))
+	}
+}
+
+// firstPage asks who is there: one field decides.
+func (s *Service) firstPage(ctx context.Context, v *visit, a attempt) page.Page {
+	settings := v.tenant.Settings.SignIn
+	identifier := a.Identifier
+	if identifier == "" {
+		identifier = a.Request.LoginHint
+	}
+	app := s.app(ctx, v.by.Tenant, a)
+	if a.Request.SignUp && !settings.NoSignUp {
+		return &page.SignUp{View: v.view, App: app, Takes: takes(settings, true), Identifier: identifier, Names: true, GivenName: a.Request.GivenName, FamilyName: a.Request.FamilyName,
+			Action: pathSignUp, SignInURL: withState(pathSignIn, v.view.State, "change", "1")}
+	}
+	p := &page.SignIn{View: v.view, App: app, Takes: takes(settings, false), Identifier: identifier, Action: pathSignIn}
+	if !settings.NoSignUp {
+		p.SignUpURL = withState(pathSignUp, v.view.State)
+	}
+	return p
+}
+
+// takes says what the field for the identifier takes.
+func takes(s tenant.SignIn, signUp bool) string {
+	switch {
+	case !s.NoPassword && !signUp:
+		return page.TakesAny
+	case s.SMS && s.NoEmail:
+		return page.TakesPhone
+	case s.SMS:
+		return page.TakesEmailOrPhone
+	default:
+		return page.TakesEmail
+	}
+}
+
+func withState(path, state string, more ...string) string {
+	var q []string
+	if state != "" {
+		q = append(q, "state="+state)
+	}
+	for i := 0; i < len(more); i += 2 {
+		q = append(q, more[i]+"="+more[i+1])
+	}
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + strings.Join(q, "&")
+}
+
+// app is the application of an attempt as people see it.
+func (s *Service) app(ctx context.Context, tenantID string, a attempt) page.App {
+	if a.ApplicationID == "" {
+		return page.App{}
+	}
+	app, err := s.Tenants.ActiveApplication(ctx, tenantID, a.ApplicationID)
+	if err != nil {
+		return page.App{} // it was deleted, or its name can wait
+	}
+	return page.App{Name: app.Name, LogoURL: app.OAuth.LogoURI}
+}
+
+// postSignIn takes the identifier and shows the first way to prove it. The answer is
+// the same whether anybody is known by it.
+func (s *Service) postSignIn(w http.ResponseWriter, r *http.Request) error {
+	return s.identify(w, r, false)
+}
+
+// postSignUp is postSignIn for somebody who says they are new. Who is known by the
+// address already is signed in.
+func (s *Service) postSignUp(w http.ResponseWriter, r *http.Request) error {
+	return s.identify(w, r, true)
+}
+
+func (s *Service) identify(w http.ResponseWriter, r *http.Request, signUp bool) error {
+	ctx := r.Context()
+	if err := s.CheckForm(w, r); err != nil {
+		return err
+	}
+	v, err := s.visit(w, r)
+	if err != nil {
+		return err
+	}
+	a, err := s.attemptOrNew(ctx, v, r.PostFormValue("state"))
+	if err != nil {
+		return err
+	}
+	a.Request.SignUp = signUp
+	if signUp {
+		a.Request.GivenName, a.Request.FamilyName = clip(r.PostFormValue("given_name")), clip(r.PostFormValue("family_name"))
+	}
+	typed := strings.TrimSpace(r.PostFormValue("identifier"))
+	settings := v.tenant.Settings.SignIn
+	if a.Identifier, a.Channel, err = parseIdentifier(settings, typed, signUp); err != nil {
+		a.Identifier = clip(typed)
+		return s.firstAgain(w, r, v, a, err)
+	}
+	if err := s.startFirst(ctx, v, a, settings); err != nil {
+		return s.firstAgain(w, r, v, a, err)
+	}
+	return to(w, r, pathSignIn, "state", v.view.State)
+}
+
+func (s *Service) firstAgain(w http.ResponseWriter, r *http.Request, v *visit, a attempt, err error) error {
+	switch p := s.firstPage(r.Context(), v, a).(type) {
+	case *page.SignUp:
+		return again(w, r, &p.View, err, p)
+	case *page.SignIn:
+		return again(w, r, &p.View, err, p)
+	}
+	return err
+}
+
+// attemptOrNew returns the attempt of a handle, or a new one if the page that was
+// posted belonged to none or to one that is over.
+func (s *Service) attemptOrNew(ctx context.Context, v *visit, handle string) (attempt, error) {
+	if handle != "" {
+		a, err := s.attemptOf(ctx, v, handle)
+		if !errors.Is(err, ErrAttempt) && (err != nil || a.FinishedAt.IsZero()) {
+			return a, err
+		}
+	}
+	a, handle, err := s.begin(ctx, v, request{})
+	v.view.State = handle
+	return a, err
+}
+
+func clip(s string) string {
+	const longest = 254
+	if len(s) > longest {
+		return strings.ToValidUTF8(s[:longest], "")
+	}
+	return s
+}
+
+// parseIdentifier says what somebody typed: an address or a number that can be
+// written to, by its channel, or a username.
+func parseIdentifier(settings tenant.SignIn, typed string, signUp bool) (identifier, channel string, err error) {
+	if strings.Contains(typed, "@") {
+		identifier, err = user.ParseEmail(typed)
+		return identifier, notify.Email, blame(err)
+	}
+	if phone, err := user.ParsePhone(typed); err == nil {
+		return phone, notify.SMS, nil
+	}
+	if settings.NoPassword || signUp {
+		return "", "", ErrIdentifier
+	}
+	identifier, err = user.ParseUsername(typed)
+	return identifier, "", blame(err)
+}
+
+// blame puts a problem of an identifier to the field that it was typed in.
+func blame(err error) error {
+	if p, ok := problem.From(err); ok {
+		return p.In("identifier")
+	}
+	return err
+}
+
+// startFirst notes who somebody says they are and starts the way that comes first: a
+// message, or a password for what no message reaches.
+func (s *Service) startFirst(ctx context.Context, v *visit, a attempt, settings tenant.SignIn) error {
+	byMessage := a.Channel == notify.Email && !settings.NoEmail || a.Channel == notify.SMS && settings.SMS
+	if !byMessage && (settings.NoPassword || a.Request.SignUp) {
+		return ErrIdentifier
+	}
+	if byMessage && (settings.First != "password" || settings.NoPassword || a.Request.SignUp) {
+		err := s.DB.Write(ctx, func(tx *database.Tx) error {
+			b, err := identifyAttempt(ctx, tx, v.by.Tenant, a)
+			if err != nil {
+				return err
+			}
+			return s.sendCode(ctx, tx, v, b)
+		})
+		if !errors.Is(err, ratelimit.ErrLimited) || settings.NoPassword || a.Request.SignUp {
+			return err
+		}
+	}
+	return s.DB.Write(ctx, func(tx *database.Tx) error {
+		_, err := identifyAttempt(ctx, tx, v.by.Tenant, a)
+		return err
+	})
+}
+
+// find returns the user of an identifier; an empty one if there is none.
+func (s *Service) find(ctx context.Context, db database.Reader, v *visit, identifier string) (user.User, error) {
+	u, err := s.Users.FindByLogin(ctx, db, access.System(v.by.Tenant), identifier)
+	if errors.Is(err, user.ErrNotFound) {
+		return user.User{}, nil
+	}
+	return u, err
+}
+
+// showProved shows what is missing between a proof and a session.
+func (s *Service) showProved(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	_, temporary, err := password.Find(r.Context(), s.DB, v.by.Tenant, a.UserID)
+	if err != nil {
+		return err
+	}
+	if temporary && a.Method == methodPassword {
+		return page.Render(w, r, http.StatusOK, s.newPasswordPage(v, a))
+	}
+	return s.showCode(w, r, v, a)
+}
+
+// postFinish goes on with an attempt that was proved by a link opened elsewhere.
+func (s *Service) postFinish(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	if a.ProvedAt.IsZero() {
+		return s.show(w, r, v, a)
+	}
+	return s.finish(w, r, v, a, nil, func(tx *database.Tx) (proof, error) {
+		u, err := s.Users.Find(r.Context(), tx, access.System(v.by.Tenant), a.UserID)
+		return proof{u, a.Method, amrOf(a.Method)}, err
+	})
+}
+
+// getWait tells a page that waits whether its link was opened elsewhere.
+func (s *Service) getWait(w http.ResponseWriter, r *http.Request, _ *visit, a attempt) error {
+	if a.ProvedAt.IsZero() {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// finish ends an attempt: what redeem proves, the session and all that goes with it
+// happen in one transaction, or nothing of it. failed is told what was wrong with what
+// somebody typed; it may be nil.
+func (s *Service) finish(w http.ResponseWriter, r *http.Request, v *visit, a attempt, failed func(error) error, redeem func(tx *database.Tx) (proof, error)) error {
+	ctx := r.Context()
+	var in signedIn
+	unfinished := false
+	write := func(tx *database.Tx) error {
+		p, err := redeem(tx)
+		if err != nil {
+			return err
+		}
+		b, err := s.prove(ctx, tx, v.by, a, p)
+		if err != nil {
+			return err
+		}
+		in, err = s.advance(ctx, tx, v, b, p)
+		if unfinished = errors.Is(err, errUnfinished); unfinished {
+			err = nil
+		}
+		return err
+	}
+	err := s.DB.Write(ctx, write)
+	if errors.Is(err, user.ErrExists) { // somebody signed up with the same address at the same moment
+		err = s.DB.Write(ctx, write)
+	}
+	switch {
+	case err != nil && failed != nil:
+		return failed(err)
+	case err != nil:
+		return err
+	case unfinished:
+		return to(w, r, pathSignIn, "state", v.view.State)
+	}
+	v.enter(w, r, in)
+	return to(w, r, a.Request.returnTo())
+}
+
+// showAccounts lets somebody choose among the accounts of the browser.
+func (s *Service) showAccounts(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	p := &page.AccountPicker{View: v.view, App: s.app(r.Context(), v.by.Tenant, a), Action: pathAccount, AnotherURL: withState(pathSignIn, v.view.State, "another", "1")}
+	for _, h := range v.sessions {
+		u, err := s.Users.Find(r.Context(), s.DB, access.System(v.by.Tenant), h.UserID)
+		if err != nil {
+			return err
+		}
+		p.Accounts = append(p.Accounts, page.Account{Person: personOf(u), ID: h.ID, Expired: h.AuthAt.Before(a.Request.After)})
+	}
+	return page.Render(w, r, http.StatusOK, p)
+}
+
+func personOf(u user.User) page.Person {
+	return page.Person{Name: strings.TrimSpace(u.FirstName + " " + u.LastName), Login: u.Login()}
+}
+
+// postAccount goes on with an account that is signed in already. One whose proof is
+// older than was asked for proves itself again.
+func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	chosen := r.PostFormValue("account")
+	for i, h := range v.sessions {
+		if h.ID != chosen {
+			continue
+		}
+		u, err := s.Users.Find(r.Context(), s.DB, access.System(v.by.Tenant), h.UserID)
+		if err != nil {
+			return err
+		}
+		if h.AuthAt.Before(a.Request.After) {
+			a.Identifier, a.Channel, _ = parseIdentifier(v.tenant.Settings.SignIn, u.Login(), false) // a login of ours is one
+			if err := s.startFirst(r.Context(), v, a, v.tenant.Settings.SignIn); err != nil {
+				return s.firstAgain(w, r, v, a, err)
+			}
+			return to(w, r, pathSignIn, "state", v.view.State)
+		}
+		err = s.DB.Write(r.Context(), func(tx *database.Tx) error {
+			b, err := s.prove(r.Context(), tx, v.by, a, proof{user: u, method: "session"})
+			if err == nil {
+				err = finishAttempt(r.Context(), tx, v.by.Tenant, b.ID)
+			}
+			if err == nil {
+				err = noteSession(r.Context(), tx, v.by.Tenant, b.ID, h.ID)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		front := append([]held{h}, append(v.sessions[:i:i], v.sessions[i+1:]...)...)
+		keep(w, r, front)
+		return to(w, r, a.Request.returnTo())
+	}
+	return s.show(w, r, v, a)
+}
+
+// ensure returns the user of an address or number that was just proved, and makes them
+// if there is none and newcomers are let in.
+func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attempt, channel, target string) (user.User, error) {
+	by := access.System(v.by.Tenant)
+	by.IP, by.UserAgent, by.RequestID = v.by.IP, v.by.UserAgent, v.by.RequestID
+	u, err := s.Users.FindByLogin(ctx, tx, by, target)
+	proved, yes := user.Change{}, true
+	if channel == notify.Email {
+		proved.EmailVerified = &yes
+	} else {
+		proved.PhoneVerified = &yes
+	}
+	switch {
+	case err == nil && channel == notify.Email && !u.EmailVerified && u.Email == target, err == nil && channel == notify.SMS && !u.PhoneVerified && u.Phone == target:
+		return s.Users.Update(ctx, tx, by, u.ID, proved)
+	case err == nil:
+		return u, nil
+	case !errors.Is(err, user.ErrNotFound):
+		return user.User{}, err
+	case v.tenant.Settings.SignIn.NoSignUp:
+		return user.User{}, ErrCredentials.Because("nobody is known by this address, and newcomers are not let in")
+	}
+	n := user.User{FirstName: a.Request.GivenName, LastName: a.Request.FamilyName, IsActive: true}
+	if channel == notify.Email {
+		n.Email, n.EmailVerified = target, true
+	} else {
+		n.Phone, n.PhoneVerified = target, true
+	}
+	return s.Users.Create(ctx, tx, by, n)
+}

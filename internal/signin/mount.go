@@ -1,0 +1,71 @@
+package signin
+
+import (
+	"net/http"
+
+	"github.com/cardea-id/cardea/internal/page"
+	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/passwordless"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
+	"github.com/cardea-id/cardea/internal/web"
+)
+
+type problems = []*problem.Problem
+
+// Mount adds the pages and calls to r.
+func (s *Service) Mount(r *web.Router) {
+	journey := problems{ErrAttempt}
+	for _, p := range []struct {
+		method, path, summary string
+		handler               web.Handler
+		errors                problems
+	}{
+		{"GET", pathSignIn, "Page: sign in", s.pageSignIn, journey},
+		{"POST", pathSignIn, "Form: who is there", s.postSignIn, problems{page.ErrForm, ErrIdentifier, ratelimit.ErrLimited}},
+		{"GET", pathSignUp, "Page: sign up", s.pageSignUp, journey},
+		{"POST", pathSignUp, "Form: sign up", s.postSignUp, problems{page.ErrForm, ErrIdentifier, ratelimit.ErrLimited}},
+		{"POST", pathCode, "Form: the code from a message", s.form(s.postCode), problems{page.ErrForm, ErrAttempt, passwordless.ErrCode, ErrDisabled, ErrCredentials, ratelimit.ErrLimited}},
+		{"POST", pathResend, "Form: send a message again", s.form(s.postResend), problems{page.ErrForm, ErrAttempt, ErrNotOffered, ratelimit.ErrLimited}},
+		{"GET", pathPassword, "Page: password", s.see(s.pagePassword), problems{ErrAttempt, ErrNotOffered}},
+		{"POST", pathPassword, "Form: password", s.form(s.postPassword), problems{page.ErrForm, ErrAttempt, ErrNotOffered, ErrCredentials, ErrDisabled, ratelimit.ErrLimited}},
+		{"POST", pathNewPassword, "Form: another password in place of a temporary one", s.form(s.postNewPassword), append(problems{page.ErrForm, ErrAttempt, password.ErrChanged}, password.Problems...)},
+		{"POST", pathAccount, "Form: one of the accounts of the browser", s.form(s.postAccount), problems{page.ErrForm, ErrAttempt}},
+		{"GET", pathLink, "Page: the link of a message", s.pageLink, problems{passwordless.ErrLinkSpent, ErrAttempt}},
+		{"POST", pathLink, "Form: sign in by the link of a message", s.postLink, problems{page.ErrForm, passwordless.ErrLinkSpent, ErrAttempt, ErrNumber, ErrDisabled, ErrCredentials}},
+		{"GET", pathWait, "Was the link opened elsewhere", s.see(s.getWait), journey},
+		{"POST", pathFinish, "Form: go on after the link was opened elsewhere", s.form(s.postFinish), problems{page.ErrForm, ErrAttempt}},
+		{"GET", pathForgot, "Page: forgotten password", s.pageForgot, problems{ErrNotOffered}},
+		{"POST", pathForgot, "Form: forgotten password", s.postForgot, problems{page.ErrForm, ErrNotOffered, ErrIdentifier, ratelimit.ErrLimited}},
+		{"GET", pathReset, "Page: the link to a new password", s.pageReset, problems{password.ErrResetSpent}},
+		{"POST", pathReset, "Form: a new password", s.postReset, append(problems{page.ErrForm, password.ErrResetSpent, ratelimit.ErrLimited}, password.Problems...)},
+		{"GET", pathSignOut, "Page: sign out", s.pageSignOut, nil},
+		{"POST", pathSignOut, "Form: sign out", s.postSignOut, problems{page.ErrForm}},
+	} {
+		r.Add(pageRoute(p.method, p.path, p.summary, p.handler, p.errors))
+	}
+	r.Add(web.Route{Method: "GET", Paths: []string{stylePath}, Public: true,
+		Endpoint: web.Endpoint{Handler: web.Handler(s.getStyle), Media: "text/css"},
+		Doc:      web.Doc{Tag: "Hosted pages", Summary: "The tenant's colours"}})
+}
+
+// pageRoute is a page, or a form that leads to one.
+func pageRoute(method, path, summary string, handler web.Handler, errors problems) web.Route {
+	e := web.Endpoint{Handler: handler, Media: "text/html"}
+	if method == http.MethodPost {
+		e.Takes = "application/x-www-form-urlencoded"
+	}
+	return web.Route{Method: method, Paths: []string{path}, Public: true, Endpoint: e, Doc: web.Doc{Tag: "Hosted pages", Summary: summary, Errors: errors}}
+}
+
+func (s *Service) getStyle(w http.ResponseWriter, r *http.Request) error {
+	t, err := s.Tenants.ByID(r.Context(), web.ActorOf(r.Context()).Tenant)
+	if err != nil {
+		return err
+	}
+	b := t.Settings.Branding
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Cache-Control", "public, max-age=60")
+	_, err = w.Write(page.StyleSheet(page.Colors{Accent: b.Accent}))
+	return err
+}

@@ -1,0 +1,358 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/letter"
+	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/page"
+	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/ratelimit"
+	"github.com/cardea-id/cardea/internal/user"
+)
+
+// pagePassword asks for the password, whatever else was started.
+func (s *Service) pagePassword(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	if v.tenant.Settings.SignIn.NoPassword {
+		return ErrNotOffered
+	}
+	if !a.FinishedAt.IsZero() || a.Identifier == "" {
+		return s.show(w, r, v, a)
+	}
+	return page.Render(w, r, http.StatusOK, s.passwordPage(v, a))
+}
+
+func (s *Service) passwordPage(v *visit, a attempt) *page.Password {
+	settings := v.tenant.Settings.SignIn
+	p := &page.Password{View: v.view, Identifier: a.Identifier, Action: pathPassword, NotYouURL: withState(pathSignIn, v.view.State, "change", "1"), ForgotURL: withState(pathForgot, v.view.State)}
+	if a.Channel == notify.Email && !settings.NoEmail || a.Channel == notify.SMS && settings.SMS {
+		p.CodeAction, p.CodeSMS = pathResend, a.Channel == notify.SMS
+	}
+	return p
+}
+
+// postPassword takes the password. The try counts before anything is looked at, and
+// an account that is not there takes the same time.
+func (s *Service) postPassword(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	ctx := r.Context()
+	if v.tenant.Settings.SignIn.NoPassword {
+		return ErrNotOffered
+	}
+	failed := func(err error) error {
+		p := s.passwordPage(v, a)
+		return again(w, r, &p.View, err, p)
+	}
+	u, err := s.find(ctx, s.DB, v, a.Identifier)
+	if err != nil {
+		return err
+	}
+	uses, err := s.checkPassword(ctx, v, a.Identifier, u, r.PostFormValue("password"))
+	if err != nil {
+		if later := s.fail(ctx, v, a, u.ID, methodPassword, reasonOf(err)); later != nil {
+			return later
+		}
+		return failed(err)
+	}
+	return s.finish(w, r, v, a, failed, func(tx *database.Tx) (proof, error) {
+		return proof{u, methodPassword, amrOf(methodPassword)}, s.Limits.Reset(ctx, tx, v.by.Tenant, uses...)
+	})
+}
+
+func reasonOf(err error) string {
+	if errors.Is(err, ratelimit.ErrLimited) {
+		return "rate_limited"
+	}
+	return "credentials_invalid"
+}
+
+// CheckPassword is checkPassword for other fronts: it says whether a password is that
+// of the user of a login, counting the try. It returns ErrCredentials,
+// ratelimit.ErrLimited and what passhash returns.
+func (s *Service) CheckPassword(ctx context.Context, by access.Actor, login, given string) (user.User, error) {
+	v := &visit{by: by, from: s.from(by)}
+	u, err := s.find(ctx, s.DB, v, login)
+	if err != nil {
+		return user.User{}, err
+	}
+	uses, err := s.checkPassword(ctx, v, login, u, given)
+	if err == nil && !u.IsActive {
+		err = ErrCredentials.Because("disabled")
+	}
+	if err != nil {
+		return user.User{}, errors.Join(err, s.fail(ctx, v, attempt{}, u.ID, methodPassword, reasonOf(err)))
+	}
+	return u, s.DB.Write(ctx, func(tx *database.Tx) error {
+		if err := s.Limits.Reset(ctx, tx, by.Tenant, uses...); err != nil {
+			return err
+		}
+		if err := s.Users.NoteSignIn(ctx, tx, by.Tenant, u.ID); err != nil {
+			return err
+		}
+		return audit.Append(tx, by, s.event(v, attempt{UserID: u.ID, Method: methodPassword}, "signin.succeeded", audit.Success, ""))
+	})
+}
+
+// checkPassword counts a try, verifies it, and gives an imported hash the form of
+// today. It returns what counted, for Reset.
+func (s *Service) checkPassword(ctx context.Context, v *visit, identifier string, u user.User, given string) ([]ratelimit.Use, error) {
+	account := u.ID
+	if account == "" {
+		account = "nobody " + identifier // what is not there is counted alike
+	}
+	uses := []ratelimit.Use{ratelimit.SignIn.For(ratelimit.Key(identifier, v.by.IP))}
+	known, err := knowsBrowser(ctx, s.DB, v.by.Tenant, u.ID, hashOf(v.browser))
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		uses = append(uses, ratelimit.Account.For(ratelimit.Key(account, "")))
+	}
+	if err := s.Limits.Take(ctx, v.by.Tenant, append(uses, ratelimit.SignInAddress.For(ratelimit.Key("", v.by.IP)))...); err != nil {
+		return nil, err
+	}
+	verdict, err := password.Verify(ctx, s.DB, s.Hasher, v.by.Tenant, u.ID, given)
+	if err == nil && !verdict.OK {
+		err = ErrCredentials.In("password")
+	}
+	if err == nil && verdict.Upgrade {
+		err = s.upgrade(ctx, v, u.ID, verdict.Hash, given)
+	}
+	return uses, err
+}
+
+func (s *Service) upgrade(ctx context.Context, v *visit, id, old, given string) error {
+	hash, err := s.Hasher.Hash(ctx, given)
+	if err != nil {
+		return err
+	}
+	return s.DB.Write(ctx, func(tx *database.Tx) error {
+		by := v.by
+		by.Name = "user:" + id
+		return password.Upgrade(ctx, tx, by, id, old, hash)
+	})
+}
+
+func (s *Service) newPasswordPage(v *visit, a attempt) *page.NewPassword {
+	return &page.NewPassword{View: v.view, Identifier: a.Identifier, MinLength: s.policy(v.tenant.Settings.SignIn.MinPassword).MinLength, Action: pathNewPassword, BackURL: withState(pathSignIn, "", "")}
+}
+
+// policy is what new passwords of a tenant must meet.
+func (s *Service) policy(minimum int, known ...string) password.Policy {
+	if minimum == 0 {
+		minimum = password.MinAlone
+	}
+	return password.Policy{MinLength: minimum, Context: known, Breached: s.Breached}
+}
+
+func (s *Service) policyFor(v *visit, u user.User) password.Policy {
+	return s.policy(v.tenant.Settings.SignIn.MinPassword, u.Email, u.Username, u.FirstName, u.LastName, v.tenant.Name, v.view.Brand.Name)
+}
+
+// postNewPassword takes the place of a temporary password, which was just proved.
+func (s *Service) postNewPassword(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	ctx := r.Context()
+	if a.ProvedAt.IsZero() || a.Method != methodPassword {
+		return s.show(w, r, v, a)
+	}
+	failed := func(err error) error {
+		p := s.newPasswordPage(v, a)
+		return again(w, r, &p.View, err, p)
+	}
+	u, err := s.Users.Find(ctx, s.DB, access.System(v.by.Tenant), a.UserID)
+	if err != nil {
+		return err
+	}
+	given := r.PostFormValue("password")
+	if err := password.Check(given, s.policyFor(v, u)); err != nil {
+		return failed(err)
+	}
+	old, temporary, err := password.Find(ctx, s.DB, v.by.Tenant, u.ID)
+	if err != nil || !temporary {
+		return errors.Join(err, ErrAttempt)
+	}
+	hash, err := s.Hasher.Hash(ctx, given)
+	if err != nil {
+		return failed(err)
+	}
+	by := v.by
+	by.Name = "user:" + u.ID
+	return s.finish(w, r, v, a, failed, func(tx *database.Tx) (proof, error) {
+		return proof{u, methodPassword, amrOf(methodPassword)}, password.Change(ctx, tx, by, u.ID, old, hash)
+	})
+}
+
+// pageForgot asks where to send the way to a new password.
+func (s *Service) pageForgot(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.visit(w, r)
+	if err != nil {
+		return err
+	}
+	if v.tenant.Settings.SignIn.NoPassword {
+		return ErrNotOffered
+	}
+	p := &page.ForgotPassword{View: v.view, Takes: page.TakesEmail, Action: pathForgot, BackURL: pathSignIn}
+	if a, err := s.attemptOf(r.Context(), v, r.URL.Query().Get("state")); err == nil && a.Channel == notify.Email {
+		p.Identifier, p.BackURL = a.Identifier, withState(pathPassword, v.view.State)
+	}
+	return page.Render(w, r, http.StatusOK, p)
+}
+
+// postForgot sends a link to a new password to whom it belongs. The answer is the same
+// if there is nobody.
+func (s *Service) postForgot(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if err := s.CheckForm(w, r); err != nil {
+		return err
+	}
+	v, err := s.visit(w, r)
+	if err != nil {
+		return err
+	}
+	if v.tenant.Settings.SignIn.NoPassword {
+		return ErrNotOffered
+	}
+	typed := clip(r.PostFormValue("identifier"))
+	email, err := user.ParseEmail(typed)
+	if err == nil {
+		err = s.Limits.Take(ctx, v.by.Tenant, ratelimit.Send.For(ratelimit.Key(email, "")), ratelimit.Resend.For(ratelimit.Key(email, "")), ratelimit.SendAddress.For(ratelimit.Key("", v.by.IP)))
+	}
+	if err == nil {
+		err = s.sendReset(ctx, v, email)
+	}
+	if err != nil {
+		p := &page.ForgotPassword{View: v.view, Takes: page.TakesEmail, Identifier: typed, Action: pathForgot, BackURL: pathSignIn}
+		return again(w, r, &p.View, blame(err), p)
+	}
+	return page.Render(w, r, http.StatusOK, &page.ResetSent{View: v.view, Identifier: email, ResendAction: pathForgot, ResendAt: s.DB.Now().Add(ratelimit.Resend.Per), BackURL: pathSignIn})
+}
+
+func (s *Service) sendReset(ctx context.Context, v *visit, email string) error {
+	origin, err := s.Tenants.Origin(ctx, v.tenant)
+	if err != nil {
+		return err
+	}
+	return s.DB.Write(ctx, func(tx *database.Tx) error {
+		u, err := s.find(ctx, tx, v, email)
+		if err != nil {
+			return err
+		}
+		if u.ID == "" || !u.IsActive || u.Email != email {
+			return audit.Append(tx, v.by, audit.Event{Action: "password.reset_requested", Target: "user", TargetID: u.ID, Result: audit.Failure, Reason: "nobody"})
+		}
+		token, err := password.StartReset(ctx, tx, v.by, u.ID, email)
+		if err != nil {
+			return err
+		}
+		return s.send(ctx, tx, v, password.ResetLife, letter.Letter{
+			Kind: letter.Reset, To: email, Lasts: password.ResetLife, Link: origin + pathReset + "?token=" + url.QueryEscape(token),
+		})
+	})
+}
+
+// send sends a mail of the tenant in the language of the visit. It is pointless after
+// life, unless that is zero.
+func (s *Service) send(ctx context.Context, tx *database.Tx, v *visit, life time.Duration, l letter.Letter) error {
+	from := deviceOf(v.from)
+	l.Channel, l.Language, l.Brand = notify.Email, v.view.Lang.Tag, letter.BrandOf(v.tenant)
+	l.At, l.Device, l.Place, l.IP = tx.Now, from.Name, from.Place, from.IP
+	m, err := l.Message()
+	if err != nil {
+		return err
+	}
+	if life > 0 {
+		m.ExpiresAt = tx.Now.Add(life)
+	}
+	_, err = s.Notify.Send(ctx, tx, v.by.Tenant, m)
+	return err
+}
+
+// pageReset is where the link of that mail leads. Opening it changes nothing.
+func (s *Service) pageReset(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.visit(w, r)
+	if err != nil {
+		return err
+	}
+	token := r.URL.Query().Get("token")
+	u, err := password.PeekReset(r.Context(), s.DB, v.by.Tenant, token)
+	if err != nil {
+		return err
+	}
+	v.view.Here = ""
+	return page.Render(w, r, http.StatusOK, s.resetPage(v, u, token))
+}
+
+func (s *Service) resetPage(v *visit, u user.User, token string) *page.ResetPassword {
+	return &page.ResetPassword{View: v.view, Identifier: u.Login(), Token: token, MinLength: s.policy(v.tenant.Settings.SignIn.MinPassword).MinLength, Action: pathReset}
+}
+
+// postReset sets the new password, ends everything the user was signed in with, and
+// leads to signing in with it: a mail alone signs nobody in.
+func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if err := s.CheckForm(w, r); err != nil {
+		return err
+	}
+	v, err := s.visit(w, r)
+	if err != nil {
+		return err
+	}
+	if err := s.Limits.Take(ctx, v.by.Tenant, ratelimit.Redeem.For(ratelimit.Key("", v.by.IP))); err != nil {
+		return err
+	}
+	token, given := r.PostFormValue("token"), r.PostFormValue("password")
+	u, err := password.PeekReset(ctx, s.DB, v.by.Tenant, token)
+	if err != nil {
+		return err
+	}
+	hash := ""
+	if err = password.Check(given, s.policyFor(v, u)); err == nil {
+		hash, err = s.Hasher.Hash(ctx, given)
+	}
+	if err != nil {
+		p := s.resetPage(v, u, token)
+		return again(w, r, &p.View, err, p)
+	}
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		id, err := password.Reset(ctx, tx, v.by, token, hash)
+		if err != nil {
+			return err
+		}
+		if err := s.endAll(ctx, tx, v.by, id, "password_reset"); err != nil {
+			return err
+		}
+		return s.Limits.Reset(ctx, tx, v.by.Tenant, ratelimit.Account.For(ratelimit.Key(id, "")))
+	})
+	if err != nil {
+		return err
+	}
+	return to(w, r, pathSignIn, "login_hint", u.Login(), "notice", "password_changed")
+}
+
+// endAll ends everything a user is signed in with, and has applications told.
+func (s *Service) endAll(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) error {
+	ended, err := s.Sessions.EndAll(ctx, tx, by, user, reason)
+	if err != nil {
+		return err
+	}
+	return s.tell(ctx, tx, by, user, ended)
+}
+
+// tell has applications told that sessions have ended.
+func (s *Service) tell(ctx context.Context, tx *database.Tx, by access.Actor, user string, sessions []string) error {
+	if s.Ended == nil {
+		return nil
+	}
+	for _, id := range sessions {
+		if err := s.Ended(ctx, tx, by, user, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+// Package signin is the journey from the first page to a session.
+//
+//	Begin     stores an attempt that is bound to the browser, and says where to go
+//	show      the dispatcher: looks at the stored attempt and shows what comes next
+//	post…     steps: each proves something, notes it in the attempt and returns there
+//	advance   what is proved becomes a session, unless a step is missing
+//
+// Whoever needs somebody signed in (package oidc, the account's pages) begins an
+// attempt with an address of ours and gets control back there. Steps never call one
+// another. In the same way an application that has pages of its own begins an attempt
+// by the API, and asks for what became of it.
+//
+// An attacker would have somebody else finish an attempt of theirs, or finish one of
+// somebody else's: the attempt's handle is good only in the browser that began it, a
+// link that is opened elsewhere asks for the number shown where it began, everything
+// that proves something is used up in the transaction of what it leads to, and a
+// known and an unknown account look the same until the person has shown who they are.
+package signin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/device"
+	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/passwordless"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
+	"github.com/cardea-id/cardea/internal/secret/passhash"
+	"github.com/cardea-id/cardea/internal/session"
+	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/token"
+	"github.com/cardea-id/cardea/internal/user"
+)
+
+// Problems of signing in.
+var (
+	ErrAttempt     = problem.New(problem.Invalid, "signin_expired", "This sign-in is over, or was begun in another browser. Begin again.")
+	ErrCredentials = problem.New(problem.Unauthenticated, "credentials_invalid", "That is not right. Check what you typed and try again.")
+	ErrDisabled    = problem.New(problem.Forbidden, "account_disabled", "This account can not sign in. Ask whoever runs this service.")
+	ErrIdentifier  = problem.New(problem.Invalid, "identifier_invalid", "Type an e-mail address.").In("identifier")
+	ErrNotOffered  = problem.New(problem.Forbidden, "way_not_offered", "This way to sign in is not offered here.")
+	ErrNumber      = problem.New(problem.Invalid, "number_wrong", "This is not the number that is shown where you began.").In("number")
+)
+
+// A Service signs people in. Its fields are set once, before use.
+type Service struct {
+	DB       *database.DB
+	Log      *slog.Logger
+	Tenants  *tenant.Service
+	Users    *user.Service
+	Sessions *session.Service
+	Tokens   *token.Service
+	Codes    *passwordless.Service
+	Notify   *notify.Service
+	Hasher   *passhash.Hasher
+	Limits   *ratelimit.Limiter
+	Places   *device.Places // may be nil
+	Breached *password.List // may be nil
+	Dev      bool
+	// Ended is told in the transaction that a session ends, so that applications can
+	// be told (OpenID Connect Back-Channel Logout 1.0). It may be nil.
+	Ended func(ctx context.Context, tx *database.Tx, by access.Actor, user, session string) error
+}
+
+// A Start is what an attempt is begun with.
+type Start struct {
+	Application tenant.Application // the zero value for pages of our own
+	ReturnTo    string             // a path of ours, with its query
+	LoginHint   string
+	UILocales   string
+	ACR         string    // asked for
+	After       time.Time // the proof must be later than this
+	// SelectAccount lets the person choose among the accounts that are signed in.
+	SelectAccount bool
+	SignUp        bool
+	UserID        string // must be this user, if set
+}
+
+// Begin stores an attempt that only this browser can go on with, and returns where to
+// send it.
+func (s *Service) Begin(w http.ResponseWriter, r *http.Request, st Start) (location string, err error) {
+	v, err := s.visit(w, r)
+	if err != nil {
+		return "", err
+	}
+	_, handle, err := s.begin(r.Context(), v, requestOf(st))
+	if err != nil {
+		return "", err
+	}
+	if st.SignUp {
+		return withState(pathSignUp, handle), nil
+	}
+	return withState(pathSignIn, handle), nil
+}
+
+func (s *Service) begin(ctx context.Context, v *visit, req request) (a attempt, handle string, err error) {
+	req.From = v.from
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		a, handle, err = insertAttempt(ctx, tx, v.by.Tenant, req, hashOf(v.browser))
+		return err
+	})
+	return a, handle, err
+}
+
+// A proof is what a step has shown.
+type proof struct {
+	user   user.User
+	method string   // for the log: "password", "email_code", …
+	amr    []string // RFC 8176
+}
+
+// errUnfinished says that a step is missing before the attempt can end in a session.
+var errUnfinished = errors.New("a step is missing")
+
+// prove notes in the attempt who was proved, and how. It is refused if the attempt has
+// ended meanwhile, or is for another user.
+func (s *Service) prove(ctx context.Context, tx *database.Tx, by access.Actor, a attempt, p proof) (attempt, error) {
+	if !p.user.IsActive {
+		return a, ErrDisabled
+	}
+	if a.UserID != "" && a.UserID != p.user.ID || a.UserID == "" && a.Request.UserID != "" && a.Request.UserID != p.user.ID {
+		return a, ErrCredentials.Because("another user than the one who was asked for")
+	}
+	return proveAttempt(ctx, tx, by.Tenant, a.ID, p.user.ID, p.method)
+}
+
+// advance ends an attempt that has proved enough in a session: one statement decides
+// which of two requests at once does. It returns errUnfinished if something is
+// missing, which the dispatcher shows.
+func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a attempt, p proof) (in signedIn, err error) {
+	if _, temporary, err := password.Find(ctx, tx, v.by.Tenant, a.UserID); err != nil || temporary && a.Method == methodPassword {
+		return in, errors.Join(err, errUnfinished)
+	}
+	if err := finishAttempt(ctx, tx, v.by.Tenant, a.ID); err != nil {
+		return in, err
+	}
+	by := v.by
+	by.Name = "user:" + a.UserID
+	shown := session.Proof{AMR: p.amr, At: tx.Now, ACR: a.Request.acr()}
+	in.user = p.user
+	if old, ok := s.ofUser(v, a.UserID); ok {
+		in.session, in.token, err = s.Sessions.Renew(ctx, tx, by, old.ID, shown)
+	} else {
+		in.session, in.token, err = s.Sessions.Start(ctx, tx, by, a.UserID, a.ApplicationID, shown, v.from, lifetimes(v.tenant.Settings.SignIn))
+	}
+	if err != nil {
+		return in, err
+	}
+	if err := noteBrowser(ctx, tx, by.Tenant, a.UserID, hashOf(v.browser)); err != nil {
+		return in, err
+	}
+	if err := noteSession(ctx, tx, by.Tenant, a.ID, in.session.ID); err != nil {
+		return in, err
+	}
+	if err := s.Users.NoteSignIn(ctx, tx, by.Tenant, a.UserID); err != nil {
+		return in, err
+	}
+	return in, audit.Append(tx, by, s.event(v, a, "signin.succeeded", audit.Success, ""))
+}
+
+// signedIn is how an attempt ends.
+type signedIn struct {
+	user    user.User
+	session session.Session
+	token   string // for the browser's cookie
+}
+
+// ofUser returns the browser's session of a user, if it has one.
+func (s *Service) ofUser(v *visit, user string) (session.Session, bool) {
+	i := slices.IndexFunc(v.sessions, func(in held) bool { return in.UserID == user })
+	if i < 0 {
+		return session.Session{}, false
+	}
+	return v.sessions[i].Session, true
+}
+
+func lifetimes(s tenant.SignIn) session.Lifetimes {
+	l := session.SessionLifetimes
+	if s.SessionIdle > 0 {
+		l.Idle = time.Duration(s.SessionIdle) * time.Second
+	}
+	if s.SessionAbsolute > 0 {
+		l.Absolute = time.Duration(s.SessionAbsolute) * time.Second
+	}
+	return l
+}
+
+// event is the event of the log that tells how an attempt came out.
+func (s *Service) event(v *visit, a attempt, action, result, reason string) audit.Event {
+	return audit.Event{Action: action, Target: "user", TargetID: a.UserID, Result: result, Reason: reason, Method: a.Method, Detail: map[string]any{
+		"application": a.ApplicationID, "attempt": a.ID, "name": v.from.Client, "os": v.from.OS, "device": v.from.Device, "country": v.from.Country, "city": v.from.City,
+	}}
+}
+
+// fail writes a failed try to the log. The user is empty if there is no such user.
+func (s *Service) fail(ctx context.Context, v *visit, a attempt, user, method, reason string) error {
+	a.UserID, a.Method = user, method
+	return s.DB.Write(ctx, func(tx *database.Tx) error {
+		return audit.Append(tx, v.by, s.event(v, a, "signin.failed", audit.Failure, reason))
+	})
+}
+
+// Methods, as the log has them.
+const (
+	methodPassword  = "password"
+	methodEmailCode = "email_code"
+	methodEmailLink = "email_link"
+	methodSMSCode   = "sms_code"
+)
+
+// amrOf are the methods as tokens have them (RFC 8176, section 2).
+func amrOf(method string) []string {
+	switch method {
+	case methodPassword:
+		return []string{"pwd"}
+	case methodSMSCode:
+		return []string{"otp", "sms"}
+	default:
+		return []string{"otp"}
+	}
+}
