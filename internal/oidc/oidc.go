@@ -112,22 +112,21 @@ func (s *Service) Mount(r *web.Router) {
 // The errors of OAuth, by their registered codes. Access.ErrDenied has a code of
 // theirs too, but there it is about the API.
 var (
-	errRequest          = problem.New(problem.Invalid, "invalid_request", "The request lacks a parameter, has one twice, or has one with a value that is not allowed.")
-	errClient           = problem.New(problem.Unauthenticated, "invalid_client", "The client is unknown, or has not proved who it is in the way that it is registered for.")
-	errGrant            = problem.New(problem.Invalid, "invalid_grant", "What was sent is not valid, or not valid any more: unknown, expired, used, revoked, or of another client.")
-	errUnauthorized     = problem.New(problem.Invalid, "unauthorized_client", "The client is not registered for this.")
-	errGrantType        = problem.New(problem.Invalid, "unsupported_grant_type", "There is no such grant type.")
-	errScope            = problem.New(problem.Invalid, "invalid_scope", "The scope is not known, or more than was granted.")
-	errTarget           = problem.New(problem.Invalid, "invalid_target", "The client may not ask for a token for this resource or audience.")
-	errPending          = problem.New(problem.Invalid, "authorization_pending", "The user has not decided yet. Ask again in a while.")
-	errSlowDown         = problem.New(problem.Invalid, "slow_down", "Ask less often: five seconds more between two requests.")
-	errExpired          = problem.New(problem.Invalid, "expired_token", "The code has expired. Begin again.")
-	errDenied           = problem.New(problem.Invalid, "access_denied", "The user has refused.")
-	errProof            = problem.New(problem.Invalid, "invalid_dpop_proof", "The DPoP proof is missing or not valid for this request.")
-	errNoToken          = problem.New(problem.Unauthenticated, "access_token_required", "Send an access token as Authorization: Bearer or DPoP.")
-	errToken            = problem.New(problem.Unauthenticated, "invalid_token", "The access token is not valid, or not valid any more.")
-	errInsufficient     = problem.New(problem.Forbidden, "insufficient_scope", "The access token does not have the scope that this needs.")
-	errUnsupportedToken = problem.New(problem.Invalid, "unsupported_token_type", "Tokens of this type can not be exchanged or asked for.")
+	errRequest      = problem.New(problem.Invalid, "invalid_request", "The request lacks a parameter, has one twice, or has one with a value that is not allowed.")
+	errClient       = problem.New(problem.Unauthenticated, "invalid_client", "The client is unknown, or has not proved who it is in the way that it is registered for.")
+	errGrant        = problem.New(problem.Invalid, "invalid_grant", "What was sent is not valid, or not valid any more: unknown, expired, used, revoked, or of another client.")
+	errUnauthorized = problem.New(problem.Invalid, "unauthorized_client", "The client is not registered for this.")
+	errGrantType    = problem.New(problem.Invalid, "unsupported_grant_type", "There is no such grant type.")
+	errScope        = problem.New(problem.Invalid, "invalid_scope", "The scope is not known, or more than was granted.")
+	errTarget       = problem.New(problem.Invalid, "invalid_target", "The client may not ask for a token for this resource or audience.")
+	errPending      = problem.New(problem.Invalid, "authorization_pending", "The user has not decided yet. Ask again in a while.")
+	errSlowDown     = problem.New(problem.Invalid, "slow_down", "Ask less often: five seconds more between two requests.")
+	errExpired      = problem.New(problem.Invalid, "expired_token", "The code has expired. Begin again.")
+	errDenied       = problem.New(problem.Invalid, "access_denied", "The user has refused.")
+	errProof        = problem.New(problem.Invalid, "invalid_dpop_proof", "The DPoP proof is missing or not valid for this request.")
+	errNoToken      = problem.New(problem.Unauthenticated, "access_token_required", "Send an access token as Authorization: Bearer or DPoP.")
+	errToken        = problem.New(problem.Unauthenticated, "invalid_token", "The access token is not valid, or not valid any more.")
+	errInsufficient = problem.New(problem.Forbidden, "insufficient_scope", "The access token does not have the scope that this needs.")
 )
 
 // spoken are the codes of problems that OAuth clients know. All others are told by
@@ -135,7 +134,7 @@ var (
 var spoken = []string{
 	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target",
 	"authorization_pending", "slow_down", "expired_token", "access_denied", "invalid_dpop_proof", "invalid_token", "insufficient_scope",
-	"unsupported_token_type", "unsupported_response_type", "invalid_request_uri", "invalid_request_object", "request_not_supported",
+	"unsupported_response_type", "invalid_request_uri", "invalid_request_object", "request_not_supported",
 	"request_uri_not_supported", "registration_not_supported", "invalid_redirect_uri", "invalid_client_metadata", "invalid_software_statement",
 	"login_required", "consent_required", "interaction_required", "account_selection_required", "rate_limited",
 }
