@@ -101,7 +101,8 @@ func Codes() []Code {
 
 // numbers is the one table of error codes. Those of the contract keep its
 // numbers; ours continue each of its ranges (8xx general, 10xx validation and
-// OpenID Connect, 25xx roles and permissions, 40xx tenants).
+// OpenID Connect, 20xx authentication, 22xx links and codes, 25xx roles and
+// permissions, 40xx tenants).
 var numbers = map[string]int{
 	"malformed_request":          800,
 	"resource_not_found":         801,
@@ -154,6 +155,19 @@ var numbers = map[string]int{
 	"invalid_scope":              1060,
 	"invalid_token":              1061,
 	"user_already_logged_out":    2001,
+	"credentials_invalid":        2002,
+	"account_disabled":           2003,
+	"identifier_invalid":         2004,
+	"way_not_offered":            2005,
+	"session_not_found":          2006,
+	"signed_out":                 2007,
+	"invalid_refresh_token":      2008,
+	"form_expired":               2009,
+	"signin_expired":             2201,
+	"code_invalid":               2202,
+	"link_spent":                 2203,
+	"challenge_not_found":        2204,
+	"number_wrong":               2205,
 	"access_denied":              2501,
 	"invalid_role":               2502,
 	"role_exists":                2503,
