@@ -53,8 +53,9 @@ type App struct {
 	Outbound *outbound.Client
 	Jobs     *jobs.Queue
 	Imports  *transfer.Service
-	Router   *web.Router
-	Handler  http.Handler // what Run answers with; nil after Attach
+	identity
+	Router  *web.Router
+	Handler http.Handler // what Run answers with; nil after Attach
 
 	metrics *metrics // nil if nobody asks for them
 }
@@ -161,7 +162,15 @@ func build(cfg Config, log *slog.Logger, db *database.DB) (*App, error) {
 	}
 	a.Users = &user.Service{DB: db, Box: a.Tenants.Box, Connection: tenant.ManualConnection}
 	a.Imports = &transfer.Service{DB: db, Users: a.Users, Spool: cfg.spool(), Log: log}
-	return a, a.buildNotify(master)
+	if err := a.buildNotify(master); err != nil {
+		return nil, err
+	}
+	if err := a.buildIdentity(); err != nil {
+		return nil, err
+	}
+	a.keepHouse()
+	a.keepIdentity()
+	return a, nil
 }
 
 // spool is the folder of files that wait for their import, empty for none.
@@ -201,7 +210,6 @@ func (a *App) buildNotify(master *secret.Box) error {
 	}
 	a.Jobs = &jobs.Queue{DB: a.DB, Log: a.Log, Grace: stopTimeout}
 	a.Notify.Attach(a.Jobs)
-	a.keepHouse()
 	return nil
 }
 
@@ -211,6 +219,7 @@ func (a *App) mount() error {
 	a.Tenants.Mount(a.Router)
 	a.Users.Mount(a.Router)
 	a.Imports.Mount(a.Router)
+	a.mountIdentity()
 	if err := a.Imports.Handle(a.Jobs); err != nil {
 		return err
 	}
@@ -222,7 +231,7 @@ func (a *App) mount() error {
 		return err
 	}
 	edge := &web.Edge{
-		Log: a.Log, TrustedProxies: proxies, AllowHTTP: a.Config.Dev, Dialect: dialectOf,
+		Log: a.Log, TrustedProxies: proxies, AllowHTTP: a.Config.Dev, Dialect: a.dialectOf,
 		PublicHost: a.Config.publicAuthority(), Knows: a.Tenants.AnswersAt,
 		Next: a.Tenants.Resolve(a.Router),
 	}
@@ -235,8 +244,10 @@ func (a *App) mount() error {
 }
 
 // dialectOf picks the form of errors by the surface that was asked.
-func dialectOf(path string) web.Dialect {
+func (a *App) dialectOf(path string) web.Dialect {
 	switch {
+	case isPage(path):
+		return a.pageDialect()
 	case strings.HasPrefix(path, "/digitanium/"), strings.HasPrefix(path, "/auth/realms/"), strings.HasPrefix(path, "/realms/"):
 		return kobil.Dialect
 	default:
@@ -301,4 +312,4 @@ func (a *App) ensureMaster(ctx context.Context) error {
 }
 
 // Close closes the database.
-func (a *App) Close() error { return a.DB.Close() }
+func (a *App) Close() error { return errors.Join(a.closeIdentity(), a.DB.Close()) }

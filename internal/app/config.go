@@ -135,6 +135,16 @@ type Config struct {
 	// on this machine.
 	SMSURL string `name:"sms_url" placeholder:"URL" help:"Address of the provider of text messages."`
 
+	// GeoIP is a MaxMind file with cities or countries, such as GeoLite2-City.mmdb, by
+	// which the log and the pages of an account say where somebody signed in. Without
+	// it they do not.
+	GeoIP string `name:"geoip" placeholder:"FILE" help:"MaxMind file by which addresses are located."`
+
+	// BreachedPasswords is a file of stolen passwords, made with `cardea
+	// breached-passwords` from the public list of SHA-1 hashes. Nobody can choose one of
+	// them. Without it the built-in list of common ones counts.
+	BreachedPasswords string `name:"breached_passwords" placeholder:"FILE" help:"File of stolen passwords that nobody may choose."`
+
 	// OutboundAllow lists what Cardea may call although it is not on the public
 	// internet: networks, addresses and names of hosts, separated by commas, such as
 	// `10.1.0.0/16, hooks.corp.example`. Addresses of webhooks, keys and logout

@@ -78,21 +78,20 @@ func (s *Service) firstPage(ctx context.Context, v *visit, a attempt) page.Page 
 	}
 	app := s.app(ctx, v.by.Tenant, a)
 	if a.Request.SignUp && !settings.NoSignUp {
-		return &page.SignUp{View: v.view, App: app, Takes: takes(settings, true), Identifier: identifier, Names: true, GivenName: a.Request.GivenName, FamilyName: a.Request.FamilyName,
+		return &page.SignUp{View: v.view, App: app, Takes: takes(settings), Identifier: identifier, Names: true, GivenName: a.Request.GivenName, FamilyName: a.Request.FamilyName,
 			Action: pathSignUp, SignInURL: withState(pathSignIn, v.view.State, "change", "1")}
 	}
-	p := &page.SignIn{View: v.view, App: app, Takes: takes(settings, false), Identifier: identifier, Action: pathSignIn}
+	p := &page.SignIn{View: v.view, App: app, Takes: takes(settings), Identifier: identifier, Action: pathSignIn}
 	if !settings.NoSignUp {
 		p.SignUpURL = withState(pathSignUp, v.view.State)
 	}
 	return p
 }
 
-// takes says what the field for the identifier takes.
-func takes(s tenant.SignIn, signUp bool) string {
+// takes says what the field for the identifier asks for. Where there are passwords it
+// takes a username too, without asking for one.
+func takes(s tenant.SignIn) string {
 	switch {
-	case !s.NoPassword && !signUp:
-		return page.TakesAny
 	case s.SMS && s.NoEmail:
 		return page.TakesPhone
 	case s.SMS:

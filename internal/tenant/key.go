@@ -161,6 +161,13 @@ func (s *Service) Authenticate(ctx context.Context, by access.Actor, bearer stri
 }
 
 func (s *Service) authenticate(ctx context.Context, by access.Actor, bearer string) (access.Actor, error) {
+	if s.Tokens != nil && strings.Count(bearer, ".") == 2 {
+		actor, err := s.Tokens(ctx, by, bearer)
+		if p, ok := problem.From(err); ok && p.Kind == problem.Unauthenticated {
+			err = ErrToken.Because("access token: %w", err)
+		}
+		return actor, err
+	}
 	if !secret.LooksLikeKey("sk_", bearer) {
 		return by, ErrToken.Because("not in the form of a key")
 	}

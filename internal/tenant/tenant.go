@@ -132,6 +132,10 @@ type Service struct {
 	// Limits counts the keys that were not good, per address.
 	Limits *ratelimit.Limiter
 
+	// Tokens returns the actor of an access token, for management calls that come with
+	// one in place of a key. It may be nil.
+	Tokens func(ctx context.Context, by access.Actor, bearer string) (access.Actor, error)
+
 	// PublicURL is the public address, without a path.
 	PublicURL string
 	// BaseHost is the host of the public address, without a port. Tenants answer

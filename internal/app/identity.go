@@ -1,0 +1,95 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/device"
+	"github.com/cardea-id/cardea/internal/keyring"
+	"github.com/cardea-id/cardea/internal/page"
+	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/passwordless"
+	"github.com/cardea-id/cardea/internal/session"
+	"github.com/cardea-id/cardea/internal/signin"
+	"github.com/cardea-id/cardea/internal/token"
+	"github.com/cardea-id/cardea/internal/web"
+)
+
+// identity is what signs people in and tells applications about it.
+type identity struct {
+	Ring     *keyring.Ring
+	Sessions *session.Service
+	Tokens   *token.Service
+	Codes    *passwordless.Service
+	SignIn   *signin.Service
+
+	places   *device.Places
+	breached *password.List
+}
+
+// buildIdentity connects the services of sign-in. A request that comes with an access
+// token of ours is its user's or its application's.
+func (a *App) buildIdentity() (err error) {
+	if a.Config.GeoIP != "" {
+		if a.places, err = device.Open(a.Config.GeoIP); err != nil {
+			return err
+		}
+	}
+	if a.Config.BreachedPasswords != "" {
+		if a.breached, err = password.OpenList(a.Config.BreachedPasswords); err != nil {
+			return err
+		}
+		a.breached.Log = a.Log
+	}
+	limits := a.Tenants.Limits
+	a.Ring = &keyring.Ring{DB: a.DB, Box: a.Tenants.Box}
+	a.Sessions = &session.Service{DB: a.DB, Box: a.Tenants.Box}
+	a.Tokens = &token.Service{DB: a.DB, Ring: a.Ring, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions}
+	a.Tenants.Tokens = a.Tokens.Authenticate
+	a.Codes = &passwordless.Service{DB: a.DB, Boxes: a.Notify.Boxes, Limits: limits, Notify: a.Notify}
+	a.SignIn = &signin.Service{
+		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Codes: a.Codes, Notify: a.Notify,
+		Hasher: a.Hasher, Limits: limits, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
+	}
+	return nil
+}
+
+// keepIdentity registers what repeats: keys in time, and the end of what is over.
+func (a *App) keepIdentity() {
+	a.Jobs.Every("rotate_keys", time.Hour, a.Ring.Rotate)
+	for name, sweep := range map[string]func(context.Context) error{
+		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep,
+		"sweep_resets": func(ctx context.Context) error { return password.SweepResets(ctx, a.DB) },
+	} {
+		a.Jobs.Every(name, time.Hour, sweep)
+	}
+}
+
+func (a *App) mountIdentity() {
+	a.SignIn.Mount(a.Router)
+}
+
+// pageDialect answers errors where people look.
+func (a *App) pageDialect() web.Dialect { return page.Dialect(a.SignIn.View) }
+
+// isPage reports whether people look at what an address answers.
+func isPage(path string) bool {
+	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/device"} {
+		if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *App) closeIdentity() (err error) {
+	if a.places != nil {
+		err = a.places.Close()
+	}
+	if a.breached != nil {
+		err = errors.Join(err, a.breached.Close())
+	}
+	return err
+}
