@@ -31,7 +31,7 @@ import (
 var files embed.FS
 
 // tags are the languages there are. The first is the last resort.
-var tags = []string{"en"}
+var tags = []string{"en", "de", "fr", "es", "pt", "tr", "hi", "ja", "ar"}
 
 var (
 	all     = load()

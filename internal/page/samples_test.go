@@ -89,7 +89,7 @@ func samples(v page.View) map[string]page.Page {
 	dev.Dev = []string{"redirect_uri: https://orders.example/callbak is not registered for client 66f0c1. Register it, or correct the spelling: https://orders.example/callback is."}
 	noticed.Notice = "profile_saved"
 	mistaken := own
-	mistaken.Errors = page.Errors{{Field: "current_password", Code: "wrong_password"}, {Field: "password", Code: "password_too_short", Args: []any{"count", 15}}}
+	mistaken.Errors = page.Errors{{Field: "current_password", Code: "credentials_invalid"}, {Field: "password", Code: "invalid_password"}}
 	ways := []page.Way{{Label: "Continue with Acme", Icon: "building", Action: "/signin/acme"}, {Label: "Continue with a passkey", Icon: "key", Action: "/signin/passkey"}}
 	return map[string]page.Page{
 		"sign-in":       &page.SignIn{View: v, App: app, Action: "/signin", SignUpURL: "/signup"},
@@ -98,9 +98,9 @@ func samples(v page.View) map[string]page.Page {
 		"sign-up":       &page.SignUp{View: v, App: app, Takes: page.TakesEmailOrPhone, Names: true, Identifier: "ann@northwind.example", GivenName: "Ann", FamilyName: "Lindqvist", Action: "/signup", SignInURL: "/signin", Ways: ways[:1]},
 		"sign-up.wrong": &page.SignUp{View: with(v, page.FieldError{Field: "identifier", Code: "invalid_email"}, page.FieldError{Field: "family_name", Code: "required"}), Names: true, Action: "/signup", SignInURL: "/signin"},
 		"code-sent":     &page.CodeSent{View: v, Address: ann.Login, Action: "/code", Number: "47", ResendAction: "/resend", ResendAt: v.Now.Add(24 * time.Second), PasswordURL: "/password", BackURL: "/signin", WaitURL: "/wait", FinishAction: "/finish"},
-		"code-sent.sms": &page.CodeSent{View: with(v, page.FieldError{Field: "code", Code: "invalid_code"}), SMS: true, Address: "+49 151 •••• 678", Code: "482 913", Action: "/code", ResendAction: "/resend", ResendAt: v.Now, BackURL: "/signin"},
+		"code-sent.sms": &page.CodeSent{View: with(v, page.FieldError{Field: "code", Code: "code_invalid"}), SMS: true, Address: "+49 151 •••• 678", Code: "482 913", Action: "/code", ResendAction: "/resend", ResendAt: v.Now, BackURL: "/signin"},
 		"password":      &page.Password{View: v, Identifier: ann.Login, Action: "/password", NotYouURL: "/signin", CodeAction: "/code", ForgotURL: "/forgot"},
-		"password.wrong": &page.Password{View: with(v, page.FieldError{Field: "password", Code: "invalid_credentials"}), Identifier: ann.Login, Action: "/password", NotYouURL: "/signin",
+		"password.wrong": &page.Password{View: with(v, page.FieldError{Field: "password", Code: "credentials_invalid"}), Identifier: ann.Login, Action: "/password", NotYouURL: "/signin",
 			CodeAction: "/code", CodeSMS: true, ForgotURL: "/forgot"},
 		"password.limited":    &page.Password{View: with(v, page.FieldError{Code: "rate_limited", Wait: 5 * time.Minute}), Identifier: ann.Login, Action: "/password", NotYouURL: "/signin", CodeAction: "/code"},
 		"forgot-password":     &page.ForgotPassword{View: v, Identifier: ann.Login, Action: "/forgot", BackURL: "/password"},
@@ -114,7 +114,7 @@ func samples(v page.View) map[string]page.Page {
 		"link-done.verify":    &page.LinkDone{View: v, Purpose: page.LinkVerify, NextURL: "/account"},
 		"account-picker":      &page.AccountPicker{View: v, App: app, Accounts: []page.Account{{Person: ann, ID: "1"}, {Person: bo, ID: "2", Expired: true}}, Action: "/pick", AnotherURL: "/signin"},
 		"consent":             &page.Consent{View: v, App: logo, Person: ann, SwitchURL: "/pick", Scopes: scopes, ReturnsTo: "ledger.example", PrivacyURL: "https://ledger.example/privacy", TermsURL: "https://ledger.example/terms", Action: "/consent"},
-		"device-code":         &page.DeviceCode{View: with(v, page.FieldError{Field: "user_code", Code: "invalid_user_code"}), UserCode: "WDJB-MJHT", Action: "/device"},
+		"device-code":         &page.DeviceCode{View: with(v, page.FieldError{Field: "user_code", Code: "user_code_invalid"}), UserCode: "WDJB-MJHT", Action: "/device"},
 		"device-confirm":      &page.DeviceConfirm{View: v, App: app, Person: ann, SwitchURL: "/pick", UserCode: "WDJB-MJHT", AskedFrom: there, Scopes: scopes[:3], Action: "/device"},
 		"device-done":         &page.DeviceDone{View: v, App: app, Allowed: true},
 		"device-done.denied":  &page.DeviceDone{View: v, App: app},
