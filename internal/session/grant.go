@@ -54,6 +54,9 @@ type Detail struct {
 	Audience []string        `json:"aud,omitempty"`    // resources asked for, RFC 8707
 	Claims   json.RawMessage `json:"claims,omitempty"` // of the request, OpenID Connect Core, section 5.5
 	Act      json.RawMessage `json:"act,omitempty"`    // who acts for the user, RFC 8693
+	// Open says that the application got the grant without proving who it is, as in the
+	// SSOJet authentication API, so that it may refresh it in the same way.
+	Open bool `json:"open,omitempty"`
 }
 
 // Open makes a grant from g, whose id and times are set here.
@@ -189,19 +192,31 @@ func (s *Service) Grant(ctx context.Context, tenant, id string) (Grant, error) {
 // OfToken returns the live grant whose current refresh token this is, without using
 // it up.
 func (s *Service) OfToken(ctx context.Context, tenant, token string) (Grant, error) {
-	key, err := s.key(ctx, tenant)
-	if err != nil {
-		return Grant{}, err
-	}
-	id, generation, err := readToken(key, tenant, token)
-	if err != nil {
-		return Grant{}, err
-	}
-	g, err := s.Grant(ctx, tenant, id)
+	g, generation, err := s.behind(ctx, tenant, token)
 	if err == nil && g.generation != generation {
 		return Grant{}, ErrGrant
 	}
 	return g, err
+}
+
+// Behind is OfToken for whatever was a refresh token of a live grant: what to look at
+// before Refresh, which decides about tokens that were used.
+func (s *Service) Behind(ctx context.Context, tenant, token string) (Grant, error) {
+	g, _, err := s.behind(ctx, tenant, token)
+	return g, err
+}
+
+func (s *Service) behind(ctx context.Context, tenant, token string) (g Grant, generation int64, err error) {
+	key, err := s.key(ctx, tenant)
+	if err != nil {
+		return Grant{}, 0, err
+	}
+	id, generation, err := readToken(key, tenant, token)
+	if err != nil {
+		return Grant{}, 0, err
+	}
+	g, err = s.Grant(ctx, tenant, id)
+	return g, generation, err
 }
 
 // EndGrant ends a grant: nothing it has given is good any more. It is no error if it
