@@ -36,6 +36,20 @@ var (
 	// SendAddress bounds those to many people from one place. Key("", address).
 	SendAddress = Limit{Name: "send_address", Count: 60, Per: time.Hour}
 
+	// SMSRange bounds the text messages to numbers that differ in the last four digits
+	// only, which is how numbers are rented to be paid for what they receive.
+	// Key(number without them, "").
+	SMSRange = Limit{Name: "sms_range", Count: 20, Per: time.Hour}
+
+	// SMSCountry bounds those to one country, or to one area of North America, where
+	// calling code +1 has many countries. Key(calling code, "").
+	SMSCountry = Limit{Name: "sms_country", Count: 1000, Per: time.Hour}
+
+	// CodeTries stops guessing at codes sent to one person, one code after the other:
+	// in any 24 hours it allows 50, of a million. Links sent with the codes still work.
+	// Key(target, ""); Reset after a success.
+	CodeTries = Limit{Name: "code_tries", Count: 25, Per: 24 * time.Hour}
+
 	// Redeem stops guessing at links, codes and invitations for whomever they may be.
 	// Key("", address).
 	Redeem = Limit{Name: "redeem", Count: 60, Per: 10 * time.Minute}
@@ -62,6 +76,7 @@ var (
 
 // Limits is the table, for the manual and for tests.
 var Limits = []Limit{
-	SignIn, Account, SignInAddress, SecondFactor, Send, Resend, SendAddress, Redeem, SignUp,
+	SignIn, Account, SignInAddress, SecondFactor, Send, Resend, SendAddress,
+	SMSRange, SMSCountry, CodeTries, Redeem, SignUp,
 	ClientSecret, APIKey, UserCode, Registration,
 }
