@@ -150,6 +150,7 @@ func (a *App) letter(r *http.Request) (notify.Letter, error) {
 // mailboxPage is the page: a list, and one message open beside it.
 type mailboxPage struct {
 	Tenant  string
+	URL     string // of the page
 	To      string // shows only messages to it
 	Letters []notify.Letter
 	Open    *notify.Letter
@@ -162,7 +163,7 @@ type mailboxPage struct {
 var mailboxHTML string
 
 var mailboxTemplate = template.Must(template.New("mailbox").Funcs(template.FuncMap{
-	"asset": ui.Path, "words": words, "excerpt": excerpt, "clock": func(t time.Time) string { return t.Format("15:04:05") },
+	"asset": ui.Path, "words": words, "excerpt": excerpt, "clock": func(t time.Time) string { return t.Format("Jan 2 15:04 UTC") },
 }).Parse(mailboxHTML))
 
 func (a *App) writeMailbox(w http.ResponseWriter, r *http.Request, page mailboxPage) error {
@@ -170,7 +171,7 @@ func (a *App) writeMailbox(w http.ResponseWriter, r *http.Request, page mailboxP
 	if err != nil {
 		return err
 	}
-	page.Tenant = t.Name
+	page.Tenant, page.URL = t.Name, a.Config.PublicURL+mailboxPath
 	page.SendsMail, page.SendsSMS = a.Config.SMTPURL != "", a.Config.SMSProvider != ""
 	var b bytes.Buffer
 	if err := mailboxTemplate.Execute(&b, page); err != nil {
