@@ -57,7 +57,7 @@ CREATE TABLE client_documents (
 	tenant_id      TEXT /*postgres COLLATE "C"*/ NOT NULL,
 	application_id TEXT /*postgres COLLATE "C"*/ NOT NULL, -- made of the address
 	client_id      TEXT NOT NULL,         -- the address
-	document       TEXT NOT NULL,         -- JSON of oidc.metadata
+	document       TEXT NOT NULL,         -- JSON of oidc.registration
 	fetched_at     BIGINT NOT NULL,
 	fresh_until    BIGINT NOT NULL,
 	PRIMARY KEY (tenant_id, application_id)
