@@ -146,6 +146,10 @@ func (s *site) call(t *testing.T, w *apptest.World, c caller, route web.Route, p
 	if route.Public {
 		want = unrestricted
 	}
+	if route.Own {
+		s.callOwn(t, c, route, path)
+		return
+	}
 	client := c.as(t, s, route)
 	s.refresh(t, w, route, path)
 	before := countEvents(t, w, s.ID)
@@ -166,6 +170,16 @@ func (s *site) call(t *testing.T, w *apptest.World, c caller, route web.Route, p
 		if wanted := route.Status; wanted != 0 && a.Status != wanted && !strings.HasSuffix(strings.TrimSuffix(path, "/{$}"), signOut) {
 			t.Errorf("%s: its own example got %d %s, want %d", name, a.Status, a.Body, route.Status)
 		}
+	}
+}
+
+// callOwn holds that a key opens nothing that asks for other credentials: the answer is
+// what somebody without any gets.
+func (s *site) callOwn(t *testing.T, c caller, route web.Route, path string) {
+	t.Helper()
+	ask := func(client apptest.Client) int { return client.Do(t, route.Method, s.address(t, path), nil).Status }
+	if got, want := ask(c.as(t, s, route)), ask(without(s.Client)); got != want || got >= 500 {
+		t.Errorf("%s: %s %s: got %d, nobody in particular gets %d", c.name, route.Method, path, got, want)
 	}
 }
 

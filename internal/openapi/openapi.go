@@ -136,7 +136,7 @@ type Example struct {
 const jsonMedia = "application/json"
 
 // Describe makes the description of routes. Tags give the order of the groups;
-// what a route uses beyond them comes last.
+// what a route uses beyond them comes last. Pages are no part of it.
 func Describe(info Info, tags []Tag, surfaces []Surface, routes []web.Route) *Document {
 	d := &Document{
 		OpenAPI: "3.1.0", Info: info, Tags: slices.Clone(tags), Paths: map[string]map[string]*Operation{},
@@ -154,6 +154,9 @@ func Describe(info Info, tags []Tag, surfaces []Surface, routes []web.Route) *Do
 	}
 	types := &typeNames{schemas: d.Components.Schemas, names: map[typeUse]string{}}
 	for _, route := range routes {
+		if route.Page {
+			continue
+		}
 		d.add(route, surfaceOf(surfaces, route.Paths[0]), types)
 	}
 	return d

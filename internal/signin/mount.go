@@ -44,7 +44,7 @@ func (s *Service) Mount(r *web.Router) {
 	} {
 		r.Add(pageRoute(p.method, p.path, p.summary, p.handler, p.errors))
 	}
-	r.Add(web.Route{Method: "GET", Paths: []string{stylePath}, Public: true,
+	r.Add(web.Route{Method: "GET", Paths: []string{stylePath}, Public: true, Page: true,
 		Endpoint: web.Endpoint{Handler: web.Handler(s.getStyle), Media: "text/css"},
 		Doc:      web.Doc{Tag: "Hosted pages", Summary: "The tenant's colours"}})
 }
@@ -55,7 +55,7 @@ func pageRoute(method, path, summary string, handler web.Handler, errors problem
 	if method == http.MethodPost {
 		e.Takes = "application/x-www-form-urlencoded"
 	}
-	return web.Route{Method: method, Paths: []string{path}, Public: true, Endpoint: e, Doc: web.Doc{Tag: "Hosted pages", Summary: summary, Errors: errors}}
+	return web.Route{Method: method, Paths: []string{path}, Public: true, Own: true, Page: true, Endpoint: e, Doc: web.Doc{Tag: "Hosted pages", Summary: summary, Errors: errors}}
 }
 
 func (s *Service) getStyle(w http.ResponseWriter, r *http.Request) error {

@@ -20,7 +20,13 @@ type Route struct {
 	Needs access.Permission
 	// Public says that the operation may be called by anyone.
 	Public bool
-	Doc    Doc
+	// Own says that it asks for credentials of its own, such as a client's or a form's,
+	// and not for a key.
+	Own bool
+	// Page says that people look at the answer in a browser: it is no part of the API
+	// and not in its description.
+	Page bool
+	Doc  Doc
 	Endpoint
 }
 

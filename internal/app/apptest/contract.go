@@ -28,7 +28,8 @@ import (
 // Schema 2020-12, which OpenAPI 3.1 speaks and kin-openapi only in part.
 type contract struct {
 	paths  map[string]map[string]operation
-	router http.ServeMux // finds the operation of a request as the product does
+	pages  map[string]bool // patterns of pages, which the description leaves out
+	router http.ServeMux   // finds the operation of a request as the product does
 
 	mu      sync.Mutex
 	schemas *jsonschema.Compiler
@@ -81,7 +82,7 @@ func newContract(a *app.App) (*contract, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &contract{schemas: jsonschema.NewCompiler(), ready: map[string]*jsonschema.Schema{}, calls: map[string]bool{}}
+	c := &contract{schemas: jsonschema.NewCompiler(), ready: map[string]*jsonschema.Schema{}, calls: map[string]bool{}, pages: map[string]bool{}}
 	if err := c.read(text); err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func newContract(a *app.App) (*contract, error) {
 		for _, path := range route.Paths {
 			pattern := route.Method + " " + path
 			c.router.HandleFunc(pattern, func(http.ResponseWriter, *http.Request) {})
-			c.calls[pattern] = false
+			c.calls[pattern], c.pages[pattern] = false, route.Page
 		}
 	}
 	return c, c.judgeExamples()
@@ -267,6 +268,9 @@ func (c *contract) find(pattern string) (op operation, found bool) {
 }
 
 func (c *contract) judge(pattern string, a Answer) error {
+	if c.pages[pattern] {
+		return judgePage(a)
+	}
 	op, found := c.find(pattern)
 	if !found {
 		return fmt.Errorf("%s is not described", pattern)
@@ -295,6 +299,20 @@ func (c *contract) judge(pattern string, a Answer) error {
 		if code, _ := e["error"].(string); content.Examples[code].Value == nil {
 			return fmt.Errorf("the code %q is not described for this status", code)
 		}
+	}
+	return nil
+}
+
+// judgePage holds an answer to a browser against what all of them promise.
+func judgePage(a Answer) error {
+	media, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
+	switch {
+	case len(a.Body) > 0 && media != "text/html" && media != "text/css":
+		return fmt.Errorf("%q is no page", media)
+	case media == "text/html" && a.Status != http.StatusSeeOther && !strings.Contains(a.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'"):
+		return fmt.Errorf("the page may be framed")
+	case a.Status == http.StatusTemporaryRedirect || a.Status == http.StatusPermanentRedirect:
+		return fmt.Errorf("a form would be sent on (RFC 9700, section 4.12)")
 	}
 	return nil
 }
