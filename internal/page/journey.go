@@ -200,6 +200,7 @@ type LinkDone struct {
 	Purpose string
 	App     App
 	NextURL string // to go on here; empty if the other window does
+	Title   string // of the window, where programs look for certain words; the heading if empty
 }
 
 // AccountPicker asks which of several accounts to go on with. Choosing one sends
