@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,8 +95,8 @@ func (s *Service) fetchKeys(ctx context.Context, set *keySet, uri string, now ti
 	return nil
 }
 
-// parseKeys returns the keys of a JWK set that are good for signatures. Others, also
-// those that can not be read, are left out (RFC 7517, section 5).
+// parseKeys returns the keys of a JWK set that are meant for signatures and good for
+// them. Others, also those that can not be read, are left out (RFC 7517, section 5).
 func parseKeys(text []byte) (keys []jose.JSONWebKey) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -105,7 +106,13 @@ func parseKeys(text []byte) (keys []jose.JSONWebKey) {
 	}
 	for _, raw := range set.Keys {
 		var k jose.JSONWebKey
-		if k.UnmarshalJSON(raw) == nil && (k.Use == "" || k.Use == "sig") && len(keysFor(k)) > 0 {
+		var meant struct {
+			Operations []string `json:"key_ops"`
+		}
+		if k.UnmarshalJSON(raw) != nil || json.Unmarshal(raw, &meant) != nil || k.Use != "" && k.Use != "sig" {
+			continue
+		}
+		if (meant.Operations == nil || slices.Contains(meant.Operations, "verify")) && len(keysFor(k)) > 0 {
 			keys = append(keys, k)
 		}
 	}

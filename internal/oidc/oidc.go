@@ -166,7 +166,7 @@ func IsProtocol(path string) bool {
 	} else if !strings.HasPrefix(path, "/oauth2/") && !strings.HasPrefix(path, "/.well-known/") {
 		return false
 	}
-	return !slices.ContainsFunc(pages, func(page string) bool { return path == page || strings.HasPrefix(path, page+"/") })
+	return path == keycloak+"auth/device" || !slices.ContainsFunc(pages, func(page string) bool { return path == page || strings.HasPrefix(path, page+"/") })
 }
 
 // Dialect writes a problem as OAuth has it.
