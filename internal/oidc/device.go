@@ -59,20 +59,20 @@ func (s *Service) deviceRoutes() []web.Route {
 	}
 	confirm := pathUserCode + "/confirm"
 	return []web.Route{
-		{Method: "POST", Paths: append([]string{pathDevice}, realms(keycloak+"auth/device")...), Public: true,
+		{Method: "POST", Paths: append([]string{pathDevice}, realms(keycloak+"auth/device")...), Public: true, Own: true,
 			Endpoint: web.Endpoint{Handler: web.Handler(s.postDevice), Status: http.StatusOK, Out: reflect.TypeFor[deviceAnswer](), Takes: formMedia},
 			Doc: web.Doc{Tag: tag, Summary: "Start the sign-in of a device without a browser",
 				Text:    "RFC 8628. Show the person verification_uri and user_code, and poll for tokens meanwhile.",
 				Errors:  slices.Concat(clientErrors, []*problem.Problem{errUnauthorized, errScope, errTarget}),
 				Request: "client_id=cli_…&scope=openid", Example: exampleDevice}},
-		{Method: "GET", Paths: []string{pathUserCode}, Public: true, Endpoint: html(s.pageUserCode),
-			Doc: web.Doc{Tag: tag, Summary: "Ask for the code that a device shows", Query: []web.Param{{Name: "user_code", Text: "Filled in already"}}}},
-		{Method: "POST", Paths: []string{pathUserCode}, Public: true, Endpoint: form(s.postUserCode),
-			Doc: web.Doc{Tag: tag, Summary: "Take the code that a device shows", Errors: pageErrors}},
-		{Method: "GET", Paths: []string{confirm}, Public: true, Endpoint: html(s.pageConfirm),
-			Doc: web.Doc{Tag: tag, Summary: "Ask whether a device may sign in", Query: []web.Param{{Name: "user_code", Text: "As it was typed"}}, Errors: []*problem.Problem{errUserCode}}},
-		{Method: "POST", Paths: []string{confirm}, Public: true, Endpoint: form(s.postConfirm),
-			Doc: web.Doc{Tag: tag, Summary: "Let a device sign in, or not", Errors: pageErrors}},
+		{Method: "GET", Paths: []string{pathUserCode}, Public: true, Own: true, Page: true, Endpoint: html(s.pageUserCode),
+			Doc: web.Doc{Tag: pageTag, Summary: "Ask for the code that a device shows", Query: []web.Param{{Name: "user_code", Text: "Filled in already"}}}},
+		{Method: "POST", Paths: []string{pathUserCode}, Public: true, Own: true, Page: true, Endpoint: form(s.postUserCode),
+			Doc: web.Doc{Tag: pageTag, Summary: "Take the code that a device shows", Errors: pageErrors}},
+		{Method: "GET", Paths: []string{confirm}, Public: true, Own: true, Page: true, Endpoint: html(s.pageConfirm),
+			Doc: web.Doc{Tag: pageTag, Summary: "Ask whether a device may sign in", Query: []web.Param{{Name: "user_code", Text: "As it was typed"}}, Errors: []*problem.Problem{errUserCode}}},
+		{Method: "POST", Paths: []string{confirm}, Public: true, Own: true, Page: true, Endpoint: form(s.postConfirm),
+			Doc: web.Doc{Tag: pageTag, Summary: "Let a device sign in, or not", Errors: pageErrors}},
 	}
 }
 

@@ -20,13 +20,13 @@ import (
 
 func (s *Service) introspectRoutes() []web.Route {
 	return []web.Route{
-		{Method: "POST", Paths: append([]string{pathIntrospect}, realms(keycloak+"token/introspect")...), Public: true,
+		{Method: "POST", Paths: append([]string{pathIntrospect}, realms(keycloak+"token/introspect")...), Public: true, Own: true,
 			Endpoint: web.Endpoint{Handler: web.Handler(s.postIntrospect), Status: http.StatusOK, Out: reflect.TypeFor[introspection](), Takes: formMedia},
 			Doc: web.Doc{Tag: tag, Summary: "Ask what a token is worth",
 				Text:    "RFC 7662, for confidential clients. Of a token that is not good, of another tenant, or a refresh token of another client, the answer says only that it is not active.",
 				Errors:  slices.Concat(clientErrors, []*problem.Problem{errUnauthorized}),
 				Request: "token=eyJhbGciOiJFUzI1NiIs…", Example: exampleIntrospection}},
-		{Method: "POST", Paths: append([]string{pathRevoke}, realms(keycloak+"revoke")...), Public: true,
+		{Method: "POST", Paths: append([]string{pathRevoke}, realms(keycloak+"revoke")...), Public: true, Own: true,
 			Endpoint: web.Endpoint{Handler: web.Handler(s.postRevoke), Status: http.StatusOK, Out: reflect.TypeFor[struct{}](), Takes: formMedia},
 			Doc: web.Doc{Tag: tag, Summary: "Revoke a token",
 				Text:    "RFC 7009. With a refresh token or a user's access token the whole grant ends: all tokens that came from the same sign-in of this client. A token that is unknown or of another client changes nothing, and the answer is the same.",

@@ -19,15 +19,18 @@ import (
 	"github.com/cardea-id/cardea/internal/web"
 )
 
-// tag groups the calls in the description.
-const tag = "OpenID Connect"
+// Tags group the calls in the description, and the pages.
+const (
+	tag     = "OpenID Connect"
+	pageTag = "Hosted pages"
+)
 
 // clientErrors are those of every call by which a client proves itself.
 var clientErrors = []*problem.Problem{errRequest, errClient, web.ErrTooLarge, ratelimit.ErrLimited}
 
 func (s *Service) tokenRoutes() []web.Route {
 	return []web.Route{{
-		Method: "POST", Paths: append([]string{pathToken}, realms(keycloak+"token")...), Public: true,
+		Method: "POST", Paths: append([]string{pathToken}, realms(keycloak+"token")...), Public: true, Own: true,
 		Endpoint: web.Endpoint{Handler: web.Handler(s.postToken), Status: http.StatusOK, Out: reflect.TypeFor[tokenAnswer](), Takes: formMedia},
 		Doc: web.Doc{Tag: tag, Summary: "Get tokens",
 			Text: "For grant_type authorization_code, refresh_token, client_credentials, urn:ietf:params:oauth:grant-type:device_code or " +

@@ -18,7 +18,7 @@ import (
 
 func (s *Service) userinfoRoutes() (routes []web.Route) {
 	for _, method := range []string{"GET", "POST"} {
-		route := web.Route{Method: method, Paths: append([]string{pathUserinfo}, realms(keycloak+"userinfo")...), Public: true,
+		route := web.Route{Method: method, Paths: append([]string{pathUserinfo}, realms(keycloak+"userinfo")...), Public: true, Own: true,
 			Endpoint: web.Endpoint{Handler: web.Handler(s.userinfo), Status: http.StatusOK, Out: reflect.TypeFor[claims]()},
 			Doc: web.Doc{Tag: tag, Summary: "Get the claims of a token's user",
 				Text:   "OpenID Connect Core, section 5.3. The access token comes as Authorization: Bearer or, if it is bound to a key, DPoP; a POST may have it in its form. Which claims there are depends on its scope, and on the claims parameter.",
