@@ -143,7 +143,7 @@ func Problem(v View, p *problem.Problem, requestID string) *Error {
 
 // expiring are the codes of what was good once, whatever kind of problem it is to a
 // program.
-var expiring = []string{ErrForm.Code, "signin_expired", "link_spent", "password_reset_spent"}
+var expiring = []string{ErrForm.Code, "signin_expired", "link_spent", "password_reset_spent", "authorization_expired"}
 
 // kindNames are the parts of keys that tell kinds of problem apart. People need to
 // know fewer of them than programs.

@@ -95,6 +95,13 @@ type FieldError struct {
 	Wait time.Duration // until trying again makes sense; 0 if that is not known
 }
 
+// NotOpened tells who presses the button of CodeSent.FinishAction that the link was
+// not opened yet.
+var NotOpened = FieldError{Code: "link_not_opened"}
+
+// Required tells that a field must be filled in.
+func Required(field string) FieldError { return FieldError{Field: field, Code: "required"} }
+
 // ErrorsOf are the errors of a form that p refuses. It finds the input by the name
 // of the field that p blames.
 func ErrorsOf(p *problem.Problem) (out Errors) {
@@ -169,8 +176,8 @@ func (v *View) Said() string {
 // Languages are the languages to choose from, with the page's address in each.
 func (v *View) Languages() (out []Choice) {
 	here, err := url.Parse(v.Here)
-	if v.Here == "" || err != nil {
-		return nil
+	if err != nil || here.Host != "" || here.Scheme != "" || !strings.HasPrefix(here.Path, "/") || strings.HasPrefix(here.Path, "//") {
+		return nil // Here may come from a request: it leads to no other site
 	}
 	query := here.Query()
 	for _, l := range lang.All() {

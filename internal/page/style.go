@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,11 +23,14 @@ const (
 	controlContrast = 3
 )
 
-// The surfaces that the default style sheet paints on, of which the accent must
-// stand off.
+// Colours of ui/cardea.css that the accent must stand off: what panels are made of,
+// and in each theme the one nearest to the middle that links stand on.
 var (
 	lightSurface = rgb{1, 1, 1}
+	lightSunken  = rgb{0xf9 / 255., 0xf9 / 255., 0xf8 / 255.}
 	darkSurface  = rgb{0x19 / 255., 0x19 / 255., 0x18 / 255.}
+	darkRaised   = rgb{0x22 / 255., 0x22 / 255., 0x21 / 255.}
+	lightMuted   = rgb{0x5c / 255., 0x5b / 255., 0x57 / 255.}
 )
 
 // StyleSheet sets the custom properties of ui/cardea.css to the tenant's colours,
@@ -38,15 +42,15 @@ func StyleSheet(c Colors) []byte {
 	var b strings.Builder
 	b.WriteString("@layer tokens {\n  :root {\n")
 	if accent, ok := parseColor(c.Accent); ok {
-		lightInk, darkInk := accent.toward(black, textContrast, lightSurface), accent.toward(white, textContrast, darkSurface)
+		lightSoft, darkSoft := lightSurface.mix(accent, .09), darkSurface.mix(accent, .22)
 		darkGround := accent.toward(white, controlContrast, darkSurface)
 		property(&b, "accent", accent, darkGround)
 		property(&b, "accent-hover", accent.hover(), darkGround.hover())
-		property(&b, "accent-strong", lightInk, darkInk)
-		property(&b, "accent-soft", lightSurface.mix(accent, .09), darkSurface.mix(accent, .22))
+		property(&b, "accent-strong", accent.toward(black, textContrast, lightSunken, lightSoft), accent.toward(white, textContrast, darkRaised, darkSoft))
+		property(&b, "accent-soft", lightSoft, darkSoft)
 		property(&b, "on-accent", accent.ink(), darkGround.ink())
 	}
-	if ground, ok := parseColor(c.Background); ok && contrast(ground, rgb{0x5c / 255., 0x5b / 255., 0x57 / 255.}) >= textContrast {
+	if ground, ok := parseColor(c.Background); ok && contrast(ground, lightMuted) >= textContrast {
 		fmt.Fprintf(&b, "    --page: light-dark(%s, var(--n2));\n", ground)
 	}
 	b.WriteString("  }\n}\n")
@@ -79,18 +83,20 @@ func (c rgb) String() string {
 
 func round(part float64) int { return int(math.Round(part * 255)) }
 
-// mix goes a share of the way from c to d.
+// mix goes a share of the way from c to d. The result is one that can be written, so
+// that its contrast is that of what is shown.
 func (c rgb) mix(d rgb, share float64) (out rgb) {
 	for i := range c {
-		out[i] = c[i] + (d[i]-c[i])*share
+		out[i] = float64(round(c[i]+(d[i]-c[i])*share)) / 255
 	}
 	return out
 }
 
-// toward moves c in small steps to an end, until it stands off the ground.
-func (c rgb) toward(end rgb, want float64, ground rgb) rgb {
+// toward moves c in small steps to an end, until it stands off every ground.
+func (c rgb) toward(end rgb, want float64, grounds ...rgb) rgb {
 	for share := 0.; share < 1; share += .02 {
-		if d := c.mix(end, share); contrast(d, ground) >= want {
+		d := c.mix(end, share)
+		if !slices.ContainsFunc(grounds, func(g rgb) bool { return contrast(d, g) < want }) {
 			return d
 		}
 	}
