@@ -3,6 +3,7 @@ package signin
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -106,14 +107,9 @@ func cookieName(r *http.Request) string {
 	return sessionCookie
 }
 
-// held returns the live sessions of the browser. A cookie that comes twice counts as
-// none: one of the two was planted.
+// held returns the live sessions of the browser.
 func (s *Service) held(ctx context.Context, r *http.Request, tenantID string) (out []held, err error) {
-	found := r.CookiesNamed(cookieName(r))
-	if len(found) != 1 || len(found[0].Value) > maxHeld*32 {
-		return nil, nil
-	}
-	for token := range strings.SplitSeq(found[0].Value, ".") {
+	for token := range cookieTokens(r) {
 		live, err := s.Sessions.Current(ctx, tenantID, token)
 		if errors.Is(err, session.ErrNotFound) {
 			continue
@@ -126,6 +122,16 @@ func (s *Service) held(ctx context.Context, r *http.Request, tenantID string) (o
 		}
 	}
 	return out, nil
+}
+
+// cookieTokens are the tokens that the browser sends. A cookie that comes twice counts
+// as none: one of the two was planted.
+func cookieTokens(r *http.Request) iter.Seq[string] {
+	found := r.CookiesNamed(cookieName(r))
+	if len(found) != 1 || len(found[0].Value) > maxHeld*32 {
+		return func(func(string) bool) {}
+	}
+	return strings.SplitSeq(found[0].Value, ".")
 }
 
 // Signed returns the live sessions of the browser, the active one first.
