@@ -1,0 +1,48 @@
+package e2e_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cardea-id/cardea/internal/database/dbtest"
+)
+
+// Clients that others wrote sign people in, against the built binary. Each file of
+// e2e/clients/test has a server of its own.
+func TestClients(t *testing.T) {
+	t.Parallel()
+	p := needPrograms(t)
+	tests := sources(t)
+	if len(tests) < 5 {
+		t.Fatalf("found only the tests %q", tests)
+	}
+	for _, file := range tests {
+		name := strings.TrimSuffix(filepath.Base(file), ".test.js")
+		for _, engine := range dbtest.Engines {
+			if engine != dbtest.Engines[0] && name != "openid-client" {
+				continue // what they ask is the same, and one client asks for everything
+			}
+			t.Run(name+"/"+engine, func(t *testing.T) {
+				t.Parallel()
+				p.run(t, newServer(t, dbtest.EmptyURL(t, engine)), file)
+			})
+		}
+	}
+}
+
+// run runs the tests of one file against a server.
+func (p programs) run(t *testing.T, s *server, file string) {
+	t.Helper()
+	s.start(t)
+	cmd := exec.CommandContext(t.Context(), p.node, "--test", "--test-reporter=spec", "--test-timeout=120000", file)
+	cmd.Env = append(os.Environ(), "CARDEA_BOOTSTRAP="+filepath.Join(s.dir, "bootstrap.json"), "CARDEA_CHROMIUM="+p.chromium, "NO_COLOR=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s\nthe server:\n%s", err, out, s.log.Bytes())
+	}
+	t.Logf("%s", out)
+	s.stop(t)
+}
