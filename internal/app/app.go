@@ -34,6 +34,7 @@ import (
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
+	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/transfer"
 	"github.com/cardea-id/cardea/internal/user"
@@ -223,7 +224,7 @@ func (a *App) mount() error {
 	if err := a.Imports.Handle(a.Jobs); err != nil {
 		return err
 	}
-	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant}).Mount(a.Router)
+	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant, EndSessions: session.EndAll}).Mount(a.Router)
 	a.mountMailbox()
 	a.mountDocs()
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)

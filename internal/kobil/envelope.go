@@ -39,6 +39,7 @@ type done struct {
 var (
 	profileUpdated = done{"User profile updated successfully.", "OK", ofUser}
 	userUpdated    = done{"User updated successfully", "Success", ofUser} // enable and disable
+	userSignedOut  = answer[bool]{"User logged out successfully", "OK", ofUser, true}
 	userDeleted    = done{"User deleted successfully", "OK", ofUser}
 	roleCreated    = done{"Role created successfully", "OK", ofRealm}
 	tenantDeleted  = done{"Tenant deleted successfully", "OK", ofRealm}

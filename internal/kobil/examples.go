@@ -26,7 +26,6 @@ var (
 	exampleUser    = userFetched(exampleForm)
 	exampleCreated = userCreated(exampleForm)
 	exampleUpdated = userReplaced(exampleForm)
-	exampleLogout  = answer[bool]{"User logged out successfully", "OK", ofUser, true}
 
 	exampleCreate = json.RawMessage(`{"username":"ada","firstName":"Ada","email":"ada@example.com","enabled":true,` +
 		`"attributes":{"digitaniumCreateActivation":["true"]},"credentials":[{"type":"password","value":"correct horse battery","temporary":true}],"realmRoles":["digitanium_user"]}`)

@@ -44,6 +44,9 @@ type Service struct {
 	Hasher  *passhash.Hasher
 	// NewTenant makes a tenant with its built-in roles, which it returns by slug.
 	NewTenant func(ctx context.Context, tx *database.Tx, by access.Actor, slug, name, kind string) (tenant.Tenant, map[string]role.Role, error)
+	// EndSessions ends everything a user is signed in with and returns the ids of the
+	// sessions. The reason is a word for the log.
+	EndSessions func(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) ([]string, error)
 }
 
 const (
@@ -118,8 +121,8 @@ func (s *Service) userRoutes() []web.Route {
 			Doc: web.Doc{Tag: tag, Summary: "Delete a user", Text: "Not by id.",
 				Errors: named, Example: userDeleted}},
 		{Method: "PUT", Paths: addresses("users/{userName}/ssms/logout", "v3_user/{userName}/ssms/logout"), Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.putLogout),
-			Doc: web.Doc{Tag: tag, Summary: "Sign a user out", Text: "409 if the user is not signed in.",
-				Errors: append(named, errSignedOut), Example: exampleLogout}},
+			Doc: web.Doc{Tag: tag, Summary: "Sign a user out", Text: "Ends every session, and what applications hold for the user. 409 if the user is not signed in.",
+				Errors: append(named, errSignedOut), Example: userSignedOut}},
 		nameless("GET", addresses("users/profile", "v3_user")),
 		nameless("DELETE", addresses("users", "v3_user")),
 		nameless("PUT", slices.Concat(addresses("users/update", "v3_user/update"), addresses("users/profile", "v3_user/profile"),

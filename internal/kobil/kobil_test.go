@@ -23,6 +23,7 @@ import (
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
+	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 	"github.com/cardea-id/cardea/internal/web"
@@ -31,15 +32,16 @@ import (
 // bench is the surface behind the real edge and the real tenants, with tenants
 // master, demo (the default) and acme.
 type bench struct {
-	db      *database.DB
-	tenants *tenant.Service
-	users   *user.Service
-	hasher  *passhash.Hasher
-	router  *web.Router
-	handler http.Handler
-	sent    atomic.Uint32     // requests, each from an address of its own
-	ids     map[string]string // of tenants, by slug
-	keys    map[string]string // with every scope, by slug
+	db       *database.DB
+	tenants  *tenant.Service
+	users    *user.Service
+	hasher   *passhash.Hasher
+	sessions *session.Service
+	router   *web.Router
+	handler  http.Handler
+	sent     atomic.Uint32     // requests, each from an address of its own
+	ids      map[string]string // of tenants, by slug
+	keys     map[string]string // with every scope, by slug
 }
 
 func newBench(t *testing.T, db *database.DB) *bench {
@@ -51,8 +53,9 @@ func newBench(t *testing.T, db *database.DB) *bench {
 	b := &bench{db: db, router: &web.Router{}, ids: map[string]string{}, keys: map[string]string{}}
 	b.tenants = &tenant.Service{DB: db, Master: master, Limits: &ratelimit.Limiter{DB: db}, BaseHost: "id.test", Default: "demo"}
 	b.users = &user.Service{DB: db, Box: b.tenants.Box, Connection: tenant.ManualConnection}
+	b.sessions = &session.Service{DB: db, Box: b.tenants.Box}
 	b.hasher = passhash.New(passhash.Params{Memory: 64, Time: 1, Lanes: 1}, nil)
-	(&kobil.Service{DB: db, Tenants: b.tenants, Users: b.users, Hasher: b.hasher, NewTenant: b.newTenant}).Mount(b.router)
+	(&kobil.Service{DB: db, Tenants: b.tenants, Users: b.users, Hasher: b.hasher, NewTenant: b.newTenant, EndSessions: b.sessions.EndAll}).Mount(b.router)
 	b.handler = edge(t, b.tenants.Resolve(b.router))
 	for _, slug := range []string{"master", "demo", "acme"} {
 		b.write(t, func(tx *database.Tx) error {

@@ -426,13 +426,26 @@ func (s *Service) deleteUser(ctx context.Context, by access.Actor, in userReques
 	return userDeleted, err
 }
 
-// putLogout finds nobody signed in, as long as there are no sessions to end.
-func (s *Service) putLogout(ctx context.Context, by access.Actor, in userRequest) (out answer[bool], err error) {
+// putLogout ends what applications hold even if there is no session, and then says that
+// nobody was signed in.
+func (s *Service) putLogout(ctx context.Context, by access.Actor, in userRequest) (answer[bool], error) {
 	if err := by.Require(access.UsersWrite); err != nil {
-		return out, err
+		return userSignedOut, err
 	}
-	if _, err := s.named(ctx, s.DB, by, in.Name); err != nil {
-		return out, err
+	var ended []string
+	err := s.DB.Write(ctx, func(tx *database.Tx) error {
+		u, err := s.named(ctx, tx, by, in.Name)
+		if err != nil {
+			return err
+		}
+		if err := user.Guard(ctx, tx, by, u.ID); err != nil {
+			return err
+		}
+		ended, err = s.EndSessions(ctx, tx, by, u.ID, "administrator")
+		return err
+	})
+	if err == nil && len(ended) == 0 {
+		err = errSignedOut
 	}
-	return out, errSignedOut
+	return userSignedOut, err
 }
