@@ -285,7 +285,8 @@ func TestLoginLogs(t *testing.T) {
 			for target, result := range map[string]string{id: audit.Success, stranger: audit.Success} {
 				by := access.Visitor(w.Demo.ID, "203.0.113.7")
 				by.UserAgent = "Mozilla/5.0"
-				if err := audit.Append(tx, by, audit.Event{Action: "signin.succeeded", Target: "user", TargetID: target, Result: result}); err != nil {
+				from := map[string]any{"name": "Firefox", "os": "Linux", "device": "desktop", "country": "Germany", "city": "Berlin", "application": "x"}
+				if err := audit.Append(tx, by, audit.Event{Action: "signin.succeeded", Target: "user", TargetID: target, Result: result, Detail: from}); err != nil {
 					return err
 				}
 			}
@@ -299,7 +300,9 @@ func TestLoginLogs(t *testing.T) {
 			t.Fatalf("got %d sign-ins, want the one that went well", len(logs.Entries))
 		}
 		wantKeys(t, logs.Entries[0], "IpAddress", "Country", "City", "UserAgent", "Name", "Os", "Device", "CreatedAt")
-		wantValues(t, logs.Entries[0], map[string]string{"IpAddress": `"203.0.113.7"`, "UserAgent": `"Mozilla/5.0"`, "Country": `""`})
+		wantValues(t, logs.Entries[0], map[string]string{
+			"IpAddress": `"203.0.113.7"`, "UserAgent": `"Mozilla/5.0"`, "Name": `"Firefox"`, "Os": `"Linux"`, "Device": `"desktop"`, "Country": `"Germany"`, "City": `"Berlin"`,
+		})
 	})
 }
 

@@ -47,7 +47,7 @@ var (
 	})
 	exampleSession = sessionForm{
 		ID: exampleSessionID, ApplicationID: "6694c133565dfee5166d1cb7", AMR: []string{"otp"}, ACR: ACROneFactor, AuthenticatedAt: exampleAt, CreatedAt: exampleAt, LastSeenAt: exampleAt,
-		ExpiresAt: exampleAt.Add(30 * 24 * time.Hour), IPAddress: "203.0.113.7", Name: "Firefox 130", OS: "Windows 11", Device: "desktop", Country: "DE", City: "Berlin",
+		ExpiresAt: exampleAt.Add(30 * 24 * time.Hour), IPAddress: "203.0.113.7", Name: "Firefox", OS: "Windows", Device: "desktop", Country: "Germany", City: "Berlin",
 	}
 	exampleCurrent = current{Session: exampleSession, User: exampleProfile}
 )

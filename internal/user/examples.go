@@ -59,7 +59,10 @@ var (
 		FirstName: "John", LastName: "Doe", CreatedAt: exampleMade, ModifiedAt: exampleMade, IsActive: true,
 	}
 	exampleOrganizations = organizations{ID: exampleID, EmailID: "user@example.com", Organizations: []organization{}}
-	exampleLoginLogs     = loginLogs{LoginLogs: []loginLog{{IPAddress: "203.0.113.7", CreatedAt: exampleChanged}}}
+	exampleLoginLogs     = loginLogs{LoginLogs: []loginLog{{
+		IPAddress: "203.0.113.7", Country: "Germany", City: "Berlin", UserAgent: "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:130.0) Gecko/20100101 Firefox/130.0",
+		Name: "Firefox", OS: "Windows", Device: "desktop", CreatedAt: exampleChanged,
+	}}}
 
 	exampleCreate = json.RawMessage(`{"first_name":"John","last_name":"Doe","email":"user@example.com"}`)
 	exampleUpdate = json.RawMessage(`{"email":"user@example.com","first_name":"John","last_name":"Doe","groups":{},"raw_attributes":{"test":"abc","test2":"abbc2"}}`)

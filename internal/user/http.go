@@ -616,7 +616,21 @@ func (s *Service) getLoginLogs(ctx context.Context, by access.Actor, in userRequ
 	}
 	out := loginLogs{LoginLogs: make([]loginLog, len(events))}
 	for i, e := range events {
-		out.LoginLogs[i] = loginLog{IPAddress: e.IP, UserAgent: e.UserAgent, CreatedAt: stamp(e.At)}
+		out.LoginLogs[i] = loginLogOf(e)
 	}
 	return out, nil
+}
+
+// loginLogOf reads where a sign-in came from out of the event's detail. What an event
+// does not tell stays empty.
+func loginLogOf(e audit.Listed) loginLog {
+	type place struct{ Name, OS, Device, Country, City string }
+	var from place
+	if json.Unmarshal(e.Detail, &from) != nil {
+		from = place{}
+	}
+	return loginLog{
+		IPAddress: e.IP, Country: from.Country, City: from.City, UserAgent: e.UserAgent,
+		Name: from.Name, OS: from.OS, Device: from.Device, CreatedAt: stamp(e.At),
+	}
 }
