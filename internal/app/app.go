@@ -28,6 +28,7 @@ import (
 	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/kobil"
 	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/oidc"
 	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
@@ -247,8 +248,10 @@ func (a *App) mount() error {
 // dialectOf picks the form of errors by the surface that was asked.
 func (a *App) dialectOf(path string) web.Dialect {
 	switch {
-	case isPage(path):
+	case isPage(path), oidc.IsPage(path):
 		return a.pageDialect()
+	case oidc.IsProtocol(path):
+		return oidc.Dialect
 	case strings.HasPrefix(path, "/digitanium/"), strings.HasPrefix(path, "/auth/realms/"), strings.HasPrefix(path, "/realms/"):
 		return kobil.Dialect
 	default:

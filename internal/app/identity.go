@@ -8,6 +8,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/device"
 	"github.com/cardea-id/cardea/internal/keyring"
+	"github.com/cardea-id/cardea/internal/oidc"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
@@ -24,6 +25,7 @@ type identity struct {
 	Tokens   *token.Service
 	Codes    *passwordless.Service
 	SignIn   *signin.Service
+	Provider *oidc.Service
 
 	places   *device.Places
 	breached *password.List
@@ -53,14 +55,30 @@ func (a *App) buildIdentity() (err error) {
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Codes: a.Codes, Notify: a.Notify,
 		Hasher: a.Hasher, Limits: limits, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
 	}
+	a.Provider = &oidc.Service{
+		DB: a.DB, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Ring: a.Ring, SignIn: a.SignIn, Limits: limits,
+		Outbound: a.Outbound, Jobs: a.Jobs, Hasher: a.Hasher, Places: a.places, Log: a.Log, Dev: a.Config.Dev,
+	}
+	a.SignIn.Ended, a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.SessionEnded, a.Provider.RevokeConsent, a.consents
 	return nil
+}
+
+// consents are what the account's pages show of package oidc.
+func (a *App) consents(ctx context.Context, tenantID, userID string) (out []signin.Consent, err error) {
+	found, err := a.Provider.Consents(ctx, a.DB, tenantID, userID)
+	for _, c := range found {
+		out = append(out, signin.Consent{ApplicationID: c.ApplicationID, Scope: c.Scope, Since: c.CreatedAt})
+	}
+	return out, err
 }
 
 // keepIdentity registers what repeats: keys in time, and the end of what is over.
 func (a *App) keepIdentity() {
+	a.Provider.Handle(a.Jobs)
 	a.Jobs.Every("rotate_keys", time.Hour, a.Ring.Rotate)
 	for name, sweep := range map[string]func(context.Context) error{
 		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep,
+		"sweep_assertions": a.Provider.Sweep, "sweep_authorizations": a.Provider.SweepRequests,
 		"sweep_resets": func(ctx context.Context) error { return password.SweepResets(ctx, a.DB) },
 	} {
 		a.Jobs.Every(name, time.Hour, sweep)
@@ -69,6 +87,7 @@ func (a *App) keepIdentity() {
 
 func (a *App) mountIdentity() {
 	a.SignIn.Mount(a.Router)
+	a.Provider.Mount(a.Router)
 }
 
 // pageDialect answers errors where people look.
@@ -76,7 +95,7 @@ func (a *App) pageDialect() web.Dialect { return page.Dialect(a.SignIn.View) }
 
 // isPage reports whether people look at what an address answers.
 func isPage(path string) bool {
-	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/device"} {
+	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account"} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}

@@ -140,6 +140,7 @@ func (a *App) startBackground(ctx context.Context) (stop func()) {
 			a.Log.Error("the job queue has not started", "err", err)
 		}
 	})
+	workers.Go(func() { a.Provider.Run(work) })
 	sealer.Go(func() {
 		if err := (&audit.Sealer{DB: a.DB, Log: a.Log}).Run(seal); err != nil {
 			a.Log.Error("the last events of the log are not sealed yet", "err", err)

@@ -158,15 +158,28 @@ var pages = []string{pathAuthorize, pathLogout, pathUserCode, "/oauth2/consent",
 // IsProtocol reports whether a path is one of those that programs call by this
 // package, so that its errors are in Dialect.
 func IsProtocol(path string) bool {
-	if strings.HasPrefix(path, "/auth/realms/") || strings.HasPrefix(path, "/realms/") {
-		_, path, _ = strings.Cut(path, "/realms/")
-		if _, path, _ = strings.Cut(path, "/"); !strings.HasPrefix(path, keycloak) && !strings.HasPrefix(path, ".well-known/") {
-			return false
-		}
-	} else if !strings.HasPrefix(path, "/oauth2/") && !strings.HasPrefix(path, "/.well-known/") {
-		return false
+	path, ours := own(path)
+	return ours && !isPage(path)
+}
+
+// IsPage reports whether a path is one of those of this package that people look at.
+func IsPage(path string) bool {
+	path, ours := own(path)
+	return ours && isPage(path)
+}
+
+// own returns a path of this package without the realm that it may be in.
+func own(path string) (string, bool) {
+	rest, inRealm := strings.CutPrefix(strings.TrimPrefix(path, "/auth"), "/realms/")
+	if !inRealm {
+		return path, strings.HasPrefix(path, "/oauth2/") || strings.HasPrefix(path, "/.well-known/") || path == pathUserCode || strings.HasPrefix(path, pathUserCode+"/")
 	}
-	return path == keycloak+"auth/device" || !slices.ContainsFunc(pages, func(page string) bool { return path == page || strings.HasPrefix(path, page+"/") })
+	_, path, _ = strings.Cut(rest, "/")
+	return path, strings.HasPrefix(path, keycloak) || strings.HasPrefix(path, ".well-known/")
+}
+
+func isPage(path string) bool {
+	return path != keycloak+"auth/device" && slices.ContainsFunc(pages, func(page string) bool { return path == page || strings.HasPrefix(path, page+"/") })
 }
 
 // Dialect writes a problem as OAuth has it.

@@ -47,6 +47,8 @@ func (s *Service) Mount(r *web.Router) {
 	r.Add(web.Route{Method: "GET", Paths: []string{stylePath}, Public: true, Page: true,
 		Endpoint: web.Endpoint{Handler: web.Handler(s.getStyle), Media: "text/css"},
 		Doc:      web.Doc{Tag: "Hosted pages", Summary: "The tenant's colours"}})
+	s.mountAPI(r)
+	s.mountAccount(r)
 }
 
 // pageRoute is a page, or a form that leads to one.
