@@ -4,9 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"net/http"
 	"os"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,6 +47,11 @@ func previews() http.Handler {
 	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/css")
 		w.Write(page.StyleSheet(page.Colors{Accent: "#" + r.URL.Query().Get("accent"), Background: "#" + r.URL.Query().Get("background")})) //nolint:errcheck
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { // for programs that look at all of them
+		for _, name := range slices.Sorted(maps.Keys(samples(sampleView(lang.All()[0])))) {
+			fmt.Fprintln(w, name)
+		}
 	})
 	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /{name}", func(w http.ResponseWriter, r *http.Request) {
