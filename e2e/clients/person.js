@@ -1,6 +1,7 @@
 /**
- * Somebody with a browser that runs no scripts: cookies, redirects, links and forms.
- * It knows the hosted pages as a person does, by their forms.
+ * Somebody who signs in. Person has a browser that runs no scripts: cookies, redirects,
+ * links and forms; signIn does the same in a page of Chromium. Both know the hosted
+ * pages as a person does, by their forms.
  */
 import { codeOf, linkOf, messages, nextMessage } from './cardea.js'
 
@@ -146,5 +147,30 @@ export class Person {
       default:
         throw new Error('there is no way to sign in by ' + how)
     }
+  }
+}
+
+/** Signs in on a page of Chromium that asks who is there, by "code", "link" or "password". */
+export async function signIn(page, who, how) {
+  const had = (await messages(who.email)).length
+  await page.fill('input[name=identifier]', who.email)
+  await page.press('input[name=identifier]', 'Enter')
+  switch (how) {
+    case 'code':
+      await page.waitForSelector('input[name=code]')
+      await page.fill('input[name=code]', codeOf(await nextMessage(who.email, had)))
+      await page.press('input[name=code]', 'Enter').catch(() => {}) // six digits may have sent themselves
+      return
+    case 'link': {
+      await page.waitForSelector('input[name=code]')
+      await page.goto(linkOf(await nextMessage(who.email, had), '/signin/link'))
+      await page.click('form[action="/signin/link"] button')
+      return
+    }
+    case 'password':
+      await page.waitForSelector('input[name=code], input[name=password]')
+      if (await page.locator('input[name=password]').count() === 0) await page.click('a[href^="/signin/password"]')
+      await page.fill('input[name=password]', who.password)
+      await page.press('input[name=password]', 'Enter')
   }
 }

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { start } from '../apps/single-page.js'
 import { createUser, owner } from '../cardea.js'
-import { launch, signIn } from '../chromium.js'
+import { launch } from '../chromium.js'
+import { signIn } from '../person.js'
 
 describe('oidc-client-ts', { concurrency: true }, () => {
   let browser
