@@ -111,10 +111,7 @@ func (s *Service) begin(r *http.Request, clientID string) (*journey, error) {
 		return nil, err
 	}
 	by.Name = access.Visitor(by.Tenant, by.IP).Name // a bearer key authorizes nobody
-	app, err := s.application(r.Context(), by, clientID)
-	if errors.Is(err, errClient) { // to a person, not to a program that could prove itself
-		err = tenant.ErrClient.Because("%w", err)
-	}
+	app, err := s.namedClient(r.Context(), by, clientID)
 	if err != nil {
 		return nil, err
 	}
@@ -250,8 +247,18 @@ func (s *Service) stored(w http.ResponseWriter, r *http.Request, handle string) 
 	if err := s.resume(w, r, j, handle); err != nil {
 		return nil, err
 	}
-	j.app, err = s.application(r.Context(), by, j.ClientID)
+	j.app, err = s.namedClient(r.Context(), by, j.ClientID)
 	return j, err
+}
+
+// namedClient is application for where nobody could prove to be the client: the answer
+// is no challenge to do so.
+func (s *Service) namedClient(ctx context.Context, by access.Actor, clientID string) (tenant.Application, error) {
+	app, err := s.application(ctx, by, clientID)
+	if errors.Is(err, errClient) {
+		err = tenant.ErrClient.Because("%w", err)
+	}
+	return app, err
 }
 
 // resume takes up a request that is kept, for the browser that goes on with it. What

@@ -19,7 +19,7 @@ const (
 	verifier  = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 )
 
-var web = tenant.Application{ID: "web", ClientID: "cli_web", RedirectURIs: []string{callback, callback + "/other?tenant=1"}}
+var webApp = tenant.Application{ID: "web", ClientID: "cli_web", RedirectURIs: []string{callback, callback + "/other?tenant=1"}}
 
 // C2.23.
 func TestRedirectCorpusIsNeverFollowed(t *testing.T) {
@@ -96,13 +96,13 @@ func TestRedirectCorpusIsNeverFollowed(t *testing.T) {
 		"a longer scheme":        "com.example.app.evil:/back",
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, app := range []tenant.Application{web, native} {
+			for _, app := range []tenant.Application{webApp, native} {
 				if oidc.MatchesRedirect(app, address) {
 					t.Errorf("%q is taken for one of %q", address, app.RedirectURIs)
 				}
 			}
 			q := url.Values{"client_id": {"cli_web"}, "response_type": {"code"}, "scope": {"openid"}, "code_challenge": {challenge}, "code_challenge_method": {"S256"}, "redirect_uri": {address}}
-			if _, answerable, err := oidc.ReadRequest(web, q.Encode()); err == nil || answerable {
+			if _, answerable, err := oidc.ReadRequest(webApp, q.Encode()); err == nil || answerable {
 				t.Errorf("%q: error %v, answerable %v", address, err, answerable)
 			}
 		})
@@ -121,8 +121,8 @@ func TestLoopbackMayHaveAnyPortForNativeApplicationsOnly(t *testing.T) {
 		if got := oidc.MatchesRedirect(native, address); got != want {
 			t.Errorf("native, %s: got %v, want %v", address, got, want)
 		}
-		webApp := tenant.Application{RedirectURIs: registered}
-		if got := oidc.MatchesRedirect(webApp, address); got != slices.Contains(registered, address) {
+		other := tenant.Application{RedirectURIs: registered}
+		if got := oidc.MatchesRedirect(other, address); got != slices.Contains(registered, address) {
 			t.Errorf("web, %s: got %v", address, got)
 		}
 	}
@@ -171,8 +171,8 @@ func TestRedirectURIMayBeLeftOutOnlyWithoutOpenIDAndWithOneRegistered(t *testing
 	}{
 		"one registered":              {one, "email", ""},
 		"one registered, with openid": {one, "openid", "invalid_request"},
-		"two registered":              {web, "email", "invalid_request"},
-		"two registered, with openid": {web, "openid", "invalid_request"},
+		"two registered":              {webApp, "email", "invalid_request"},
+		"two registered, with openid": {webApp, "openid", "invalid_request"},
 		"none registered":             {tenant.Application{}, "", "invalid_request"},
 	} {
 		q := good(url.Values{"scope": {c.scope}})
@@ -246,7 +246,7 @@ func TestReadRequestRefuses(t *testing.T) {
 		"dpop_jkt that is no hash":       {url.Values{"dpop_jkt": {jkt[1:]}}, "invalid_request"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, answerable, err := oidc.ReadRequest(web, good(c.change).Encode())
+			got, answerable, err := oidc.ReadRequest(webApp, good(c.change).Encode())
 			tooLong := len(c.change.Get("state")) > 4096 // comes back to nobody
 			if code(err) != c.want || answerable == tooLong {
 				t.Errorf("got %v, answerable %v, want %s", err, answerable, c.want)
@@ -263,22 +263,22 @@ func TestParametersTwiceAreRefusedAndUnknownOnesIgnored(t *testing.T) {
 	for _, name := range []string{"client_id", "redirect_uri", "scope", "state", "code_challenge", "prompt", "unknown"} {
 		q := good(url.Values{"prompt": {"login"}, "unknown": {"1"}})
 		q[name] = append(q[name], q[name][0])
-		if _, answerable, err := oidc.ReadRequest(web, q.Encode()); code(err) != "invalid_request" || answerable {
+		if _, answerable, err := oidc.ReadRequest(webApp, q.Encode()); code(err) != "invalid_request" || answerable {
 			t.Errorf("%s twice: got %v, answerable %v", name, err, answerable)
 		}
 	}
-	if _, _, err := oidc.ReadRequest(web, good(url.Values{"unknown": {"1"}, "display": {"popup"}, "claims_locales": {"de"}}).Encode()); err != nil {
+	if _, _, err := oidc.ReadRequest(webApp, good(url.Values{"unknown": {"1"}, "display": {"popup"}, "claims_locales": {"de"}}).Encode()); err != nil {
 		t.Errorf("with unknown parameters: %v", err)
 	}
 }
 
 // F.1 "scope and parameter order irrelevant", "claims essential name".
 func TestReadRequest(t *testing.T) {
-	app := web
+	app := webApp
 	app.OAuth.Scopes, app.OAuth.Resources = []string{"orders:read"}, []string{"https://api.example.com"}
 	got, _, err := oidc.ReadRequest(app, good(url.Values{
 		"scope": {"email openid  nonsense orders:read email offline_access"}, "prompt": {"login consent"}, "max_age": {"60"}, "response_mode": {"form_post"},
-		"claims": {`{"userinfo":{"name":{"essential":true}},"id_token":{"acr":{"essential":true,"values":["a","b"]},"sub":{"value":"ann"}},"more":1}`},
+		"claims":   {`{"userinfo":{"name":{"essential":true}},"id_token":{"acr":{"essential":true,"values":["a","b"]},"sub":{"value":"ann"}},"more":1}`},
 		"resource": {"https://api.example.com"}, "nonce": {strings.Repeat("n", 4096)}, "state": {strings.Repeat("s", 4096)},
 	}).Encode())
 	if err != nil {
@@ -304,7 +304,7 @@ func TestPKCE(t *testing.T) {
 		"public":                {tenant.OAuth{AuthMethod: tenant.AuthNone}, false},
 		"public, without":       {tenant.OAuth{AuthMethod: tenant.AuthNone, WithoutPKCE: true}, false},
 	} {
-		app := web
+		app := webApp
 		app.OAuth = c.oauth
 		if _, _, err := oidc.ReadRequest(app, without); (err == nil) != c.ok {
 			t.Errorf("%s: got %v", name, err)
@@ -326,7 +326,7 @@ func TestAfter(t *testing.T) {
 	for query, want := range map[string]time.Time{
 		"": {}, "max_age=0": now, "max_age=1": now.Add(-time.Second), "max_age=10000": now.Add(-10000 * time.Second), "prompt=login": now, "prompt=login&max_age=10000": now, "prompt=consent": {},
 	} {
-		got, _, err := oidc.ReadRequest(web, good(nil).Encode()+"&"+query)
+		got, _, err := oidc.ReadRequest(webApp, good(nil).Encode()+"&"+query)
 		if err != nil || !got.After(now).Equal(want) {
 			t.Errorf("%s: got %v, want %v (%v)", query, got.After(now), want, err)
 		}

@@ -111,10 +111,7 @@ type ssoTokens struct {
 // getAccessToken swaps a code of getSSO. Only failures count against the limit: a
 // backend swaps the codes of all its users from one address.
 func (s *Service) getAccessToken(ctx context.Context, by access.Actor, in getAccessTokenRequest) (ssoTokens, error) {
-	app, err := s.findClient(ctx, by, in.ClientID)
-	if errors.Is(err, errClient) {
-		return ssoTokens{}, tenant.ErrClient.Because("%w", err)
-	}
+	app, err := s.namedClient(ctx, by, in.ClientID)
 	if err != nil {
 		return ssoTokens{}, err
 	}
