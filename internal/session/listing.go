@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 )
 
@@ -23,3 +25,18 @@ func (s *Service) Grants(ctx context.Context, db database.Reader, tenant, user s
 // UsedAt is when the application last asked for tokens with its refresh token, or got
 // the grant.
 func (g Grant) UsedAt() time.Time { return g.rotatedAt }
+
+// EndOtherGrants ends what applications hold for a user but for what came of one
+// session: also what was made to outlive its session, and what belongs to none. It
+// goes with EndOthers where somebody else may have been in the account.
+func (s *Service) EndOtherGrants(ctx context.Context, tx *database.Tx, by access.Actor, user, keep, reason string) error {
+	rows, err := tx.Query(ctx, `
+		UPDATE grants SET ended_at = $3, end_reason = $4
+		WHERE tenant_id = $1 AND user_id = $2 AND session_id <> $5 AND ended_at IS NULL RETURNING id`, by.Tenant, user, tx.Millis(), reason, keep)
+	ended, err := database.Collect(rows, err, "end other grants", scanText)
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	tx.OnCommit(s.Forget)
+	return audit.Append(tx, by, audit.Event{Action: "grant.ended", Target: "user", TargetID: user, Reason: reason, Detail: map[string]any{"grants": ended}})
+}

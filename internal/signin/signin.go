@@ -69,6 +69,12 @@ type Service struct {
 	// Ended is told in the transaction that a session ends, so that applications can
 	// be told (OpenID Connect Back-Channel Logout 1.0). It may be nil.
 	Ended func(ctx context.Context, tx *database.Tx, by access.Actor, user, session string) error
+	// Consents lists what a user has allowed applications of others, and RevokeConsent
+	// takes it back. They belong to a package above this one, and may be nil.
+	Consents      func(ctx context.Context, tenantID, userID string) ([]Consent, error)
+	RevokeConsent func(ctx context.Context, tx *database.Tx, by access.Actor, userID, applicationID string) error
+
+	answers database.Fresh[encoded] // of getSession
 }
 
 // A Start is what an attempt is begun with.

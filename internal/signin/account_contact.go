@@ -1,0 +1,341 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/letter"
+	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/page"
+	"github.com/cardea-id/cardea/internal/passwordless"
+	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/user"
+	"github.com/cardea-id/cardea/internal/web"
+)
+
+// A contact is one of the ways to reach a user, which they can also sign in with.
+// Another address takes the place of the one before when a code that was sent there
+// comes back, and not earlier.
+type contact struct {
+	channel, name, path string
+	purpose             string // of the code
+	changed, verified   string // notices
+	parse               func(string) (string, error)
+}
+
+var (
+	byEmail = contact{notify.Email, "e-mail address", pathEmail, passwordless.VerifyEmail, "email_changed", "email_verified", user.ParseEmail}
+	byPhone = contact{notify.SMS, "phone number", pathPhone, passwordless.VerifyPhone, "phone_changed", "phone_verified", user.ParsePhone}
+)
+
+// isOffered reports whether a tenant sends what proves an address.
+func (c contact) isOffered(t tenant.Tenant) bool {
+	return c.channel == notify.Email || t.Settings.SignIn.SMS
+}
+
+// of is the address in force.
+func (c contact) of(u user.User) (address string, verified bool) {
+	if c.channel == notify.SMS {
+		return u.Phone, u.PhoneVerified
+	}
+	return u.Email, u.EmailVerified
+}
+
+// change makes an address that was proved the one in force.
+func (c contact) change(address string) user.Change {
+	yes := true
+	if c.channel == notify.SMS {
+		return user.Change{Phone: &address, PhoneVerified: &yes}
+	}
+	return user.Change{Email: &address, EmailVerified: &yes}
+}
+
+// ownContact is own for the pages of one contact.
+func (s *Service) ownContact(c contact, step func(w http.ResponseWriter, r *http.Request, o *owner, c contact) error) web.Handler {
+	return s.own(c.path, func(w http.ResponseWriter, r *http.Request, o *owner) error {
+		if !c.isOffered(o.tenant) {
+			return ErrNotOffered
+		}
+		return step(w, r, o, c)
+	})
+}
+
+func (s *Service) pageContact(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	if !o.isFresh(s.DB.Now()) {
+		return s.proveAgain(w, r, o, c.path)
+	}
+	return page.Render(w, r, http.StatusOK, s.contactPage(o, c, ""))
+}
+
+func (s *Service) contactPage(o *owner, c contact, typed string) *page.AccountContact {
+	old, _ := c.of(o.user)
+	return &page.AccountContact{AccountView: s.accountView(o), SMS: c.channel == notify.SMS, Address: clip(typed), Old: old, Action: c.path, CloseURL: page.ProfilePath}
+}
+
+// postContact sends a code to another address. Whether the address belongs to somebody
+// already is not looked at: only who reads what is sent there may learn it.
+func (s *Service) postContact(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	if !o.isFresh(s.DB.Now()) {
+		return s.proveAgain(w, r, o, c.path)
+	}
+	typed := r.PostFormValue("address")
+	target, err := c.parse(typed)
+	if err != nil {
+		p := s.contactPage(o, c, typed)
+		return again(w, r, &p.View, inAddress(err), p)
+	}
+	if old, verified := c.of(o.user); target == old && verified {
+		return to(w, r, page.ProfilePath)
+	}
+	id, err := s.sendContactCode(r.Context(), o, c, target)
+	if err != nil {
+		p := s.contactPage(o, c, typed)
+		return again(w, r, &p.View, err, p)
+	}
+	return to(w, r, c.path+"/code", "state", id)
+}
+
+// inAddress puts a problem to the field that the address was typed in.
+func inAddress(err error) error {
+	if p, ok := problem.From(err); ok {
+		return p.In("address")
+	}
+	return err
+}
+
+// postVerify sends a code to the address in force. It takes no fresh proof: nothing but
+// the code is any good, and it only confirms what is so already.
+func (s *Service) postVerify(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	address, verified := c.of(o.user)
+	if address == "" || verified {
+		return to(w, r, page.ProfilePath)
+	}
+	id, err := s.sendContactCode(r.Context(), o, c, address)
+	if err != nil {
+		p := s.profilePage(o)
+		return again(w, r, &p.View, err, p)
+	}
+	return to(w, r, c.path+"/code", "state", id)
+}
+
+// pending is what a code belongs to: the user, the session that asked for it, and the
+// addresses in force. When one of these is another, or the session has ended, the code
+// is good no more.
+func (o *owner) pending(session string) string {
+	return fmt.Sprintf("account/%s/%s/%x", o.user.ID, session, secret.Hash(o.user.Email + " " + o.user.Phone)[:8])
+}
+
+// sendContactCode sends a code and returns the challenge's id. One that was asked for
+// before, here or in another session of the user, is void.
+func (s *Service) sendContactCode(ctx context.Context, o *owner, c contact, target string) (id string, err error) {
+	look, err := s.look(ctx, o.visit)
+	if err != nil {
+		return "", err
+	}
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		sessions, err := s.Sessions.List(ctx, tx, o.by.Tenant, o.user.ID)
+		if err != nil {
+			return err
+		}
+		for _, in := range sessions {
+			if in.ID == o.in.ID {
+				continue // Send sees to it
+			}
+			if err := s.Codes.Void(ctx, tx, o.by, o.pending(in.ID)); err != nil {
+				return err
+			}
+		}
+		sent, err := s.Codes.Send(ctx, tx, o.self(), passwordless.Request{Attempt: o.pending(o.in.ID), Purpose: c.purpose, Channel: c.channel, Target: target, Look: look})
+		id = sent.ID
+		return err
+	})
+	return id, err
+}
+
+// look is how a message of a visit looks, without a link.
+func (s *Service) look(ctx context.Context, v *visit) (passwordless.Look, error) {
+	origin, err := s.Tenants.Origin(ctx, v.tenant)
+	if err != nil {
+		return passwordless.Look{}, err
+	}
+	u, err := url.Parse(origin)
+	if err != nil {
+		return passwordless.Look{}, fmt.Errorf("origin of tenant %s: %w", v.tenant.Slug, err)
+	}
+	from := deviceOf(v.from)
+	return passwordless.Look{Brand: letter.BrandOf(v.tenant), Language: v.view.Lang.Tag, Host: u.Hostname(), Device: from.Name, Place: from.Place}, nil
+}
+
+// sentCode returns the challenge of an id, if it is one that this user waits for here
+// and can still be sent again.
+func (s *Service) sentCode(ctx context.Context, o *owner, c contact, id string) (passwordless.Challenge, error) {
+	sent, err := s.Codes.Find(ctx, s.DB, o.by.Tenant, id)
+	if err == nil && (sent.Attempt != o.pending(o.in.ID) || sent.Purpose != c.purpose || !sent.UsedAt.IsZero()) {
+		err = passwordless.ErrNotFound
+	}
+	if err != nil {
+		return passwordless.Challenge{}, err
+	}
+	o.view.State = id
+	return sent, nil
+}
+
+func (s *Service) pageContactCode(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	sent, err := s.sentCode(r.Context(), o, c, r.URL.Query().Get("state"))
+	if errors.Is(err, passwordless.ErrNotFound) {
+		return to(w, r, page.ProfilePath)
+	}
+	if err != nil {
+		return err
+	}
+	return page.Render(w, r, http.StatusOK, s.contactCodePage(o, c, sent))
+}
+
+func (s *Service) contactCodePage(o *owner, c contact, sent passwordless.Challenge) *page.CodeSent {
+	p := &page.CodeSent{
+		View: o.view, SMS: c.channel == notify.SMS, Address: sent.Target, Action: c.path + "/code",
+		ResendAction: c.path + "/resend", ResendAt: sent.ResendAt(), BackURL: c.path,
+	}
+	if p.Here != "" {
+		p.Here += "?state=" + url.QueryEscape(sent.ID)
+	}
+	if old, _ := c.of(o.user); old == sent.Target {
+		p.BackURL = page.ProfilePath
+	}
+	return p
+}
+
+// postContactCode takes the code. What it proves, and that the session still holds, is
+// settled in one transaction with the change.
+func (s *Service) postContactCode(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	ctx := r.Context()
+	sent, err := s.sentCode(ctx, o, c, r.PostFormValue("state"))
+	if errors.Is(err, passwordless.ErrNotFound) {
+		return to(w, r, page.ProfilePath)
+	}
+	if err != nil {
+		return err
+	}
+	failed := func(err error) error {
+		p := s.contactCodePage(o, c, sent)
+		p.Code = clip(r.PostFormValue("code"))
+		return again(w, r, &p.View, err, p)
+	}
+	ticket, err := s.Codes.Guess(ctx, o.self(), passwordless.Claim{ID: sent.ID, Attempt: sent.Attempt, Purpose: c.purpose, Target: sent.Target, Code: r.PostFormValue("code")})
+	if err != nil {
+		return failed(err)
+	}
+	in, err := s.takeAddress(ctx, o, c, sent.Target, ticket)
+	switch {
+	case errors.Is(err, user.ErrExists):
+		return s.refuseTaken(w, r, o, c, sent)
+	case err != nil:
+		return failed(err)
+	}
+	o.enter(w, r, in)
+	notice := c.changed
+	if old, _ := c.of(o.user); old == sent.Target {
+		notice = c.verified
+	}
+	return to(w, r, page.ProfilePath, "notice", notice)
+}
+
+// takeAddress makes an address that was proved the user's own, and tells them where
+// they were reached before.
+func (s *Service) takeAddress(ctx context.Context, o *owner, c contact, target string, ticket passwordless.Ticket) (in signedIn, err error) {
+	// How an administrator signs in may be changed by whoever may make administrators,
+	// and by themselves: hence roles:write, with a change that touches no role.
+	by := o.self(access.UsersWrite, access.RolesWrite)
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		if _, err := s.Codes.RedeemCode(ctx, tx, by, ticket); err != nil {
+			return err
+		}
+		if in, err = s.renew(ctx, tx, o, o.proof()); err != nil {
+			return err
+		}
+		if in.user, err = s.Users.Update(ctx, tx, by, o.user.ID, c.change(target)); err != nil {
+			return err
+		}
+		if old, _ := c.of(o.user); old == target {
+			return nil
+		}
+		return s.warn(ctx, tx, o, contactChanged, page.ProfilePath)
+	})
+	return in, err
+}
+
+// refuseTaken tells somebody who has proved an address that it belongs to another
+// account. The code has done its work.
+func (s *Service) refuseTaken(w http.ResponseWriter, r *http.Request, o *owner, c contact, sent passwordless.Challenge) error {
+	if err := s.DB.Write(r.Context(), func(tx *database.Tx) error { return s.Codes.Void(r.Context(), tx, o.by, sent.Attempt) }); err != nil {
+		return err
+	}
+	o.view.State = ""
+	p := s.contactPage(o, c, sent.Target)
+	return again(w, r, &p.View, user.ErrExists.In("address"), p)
+}
+
+// postContactResend sends the code again, to the same address.
+func (s *Service) postContactResend(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	ctx := r.Context()
+	sent, err := s.sentCode(ctx, o, c, r.PostFormValue("state"))
+	if errors.Is(err, passwordless.ErrNotFound) {
+		return to(w, r, page.ProfilePath)
+	}
+	if err != nil {
+		return err
+	}
+	look, err := s.look(ctx, o.visit)
+	if err != nil {
+		return err
+	}
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		_, err := s.Codes.Resend(ctx, tx, o.self(), sent.ID, look)
+		return err
+	})
+	if err != nil {
+		p := s.contactCodePage(o, c, sent)
+		return again(w, r, &p.View, err, p)
+	}
+	return to(w, r, c.path+"/code", "state", sent.ID, "notice", "code_sent")
+}
+
+// contactChanged is the letter about another address. It is sent as soon as package
+// letter has words for it.
+const contactChanged letter.Kind = "contact_changed"
+
+// warn tells a user of a change of how they sign in, by mail, else by text message, to
+// the addresses that were in force before: whoever made the change in the user's stead
+// can not keep it from them. Where nobody can be written to, the change still counts.
+func (s *Service) warn(ctx context.Context, tx *database.Tx, o *owner, kind letter.Kind, path string) error {
+	l := letter.Letter{Kind: kind, Channel: notify.Email, To: o.user.Email, Language: o.view.Lang.Tag, Brand: letter.BrandOf(o.tenant), At: tx.Now, IP: o.from.IP}
+	if l.To == "" {
+		l.Channel, l.To = notify.SMS, o.user.Phone
+	}
+	if l.To == "" || !slices.Contains(letter.Kinds, kind) {
+		return nil
+	}
+	from := deviceOf(o.from)
+	origin, err := s.Tenants.Origin(ctx, o.tenant)
+	if err != nil {
+		return err
+	}
+	l.Device, l.Place, l.Link = from.Name, from.Place, origin+path
+	m, err := l.Message()
+	if err != nil {
+		return err
+	}
+	_, err = s.Notify.Send(ctx, tx, o.by.Tenant, m)
+	if errors.Is(err, notify.ErrNoChannel) || errors.Is(err, notify.ErrRecipient) {
+		return nil
+	}
+	return err
+}
