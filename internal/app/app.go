@@ -35,7 +35,6 @@ import (
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
-	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/transfer"
 	"github.com/cardea-id/cardea/internal/user"
@@ -225,7 +224,7 @@ func (a *App) mount() error {
 	if err := a.Imports.Handle(a.Jobs); err != nil {
 		return err
 	}
-	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant, EndSessions: session.EndAll}).Mount(a.Router)
+	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant, EndSessions: a.SignIn.EndSessions}).Mount(a.Router)
 	a.mountMailbox()
 	a.mountDocs()
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)
@@ -235,7 +234,7 @@ func (a *App) mount() error {
 	edge := &web.Edge{
 		Log: a.Log, TrustedProxies: proxies, AllowHTTP: a.Config.Dev, Dialect: a.dialectOf,
 		PublicHost: a.Config.publicAuthority(), Knows: a.Tenants.AnswersAt,
-		Next: a.Tenants.Resolve(a.Router),
+		Next: a.Tenants.Resolve(a.canonical(a.Router)),
 	}
 	a.Handler = edge
 	if a.metrics != nil {

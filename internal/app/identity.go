@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -88,6 +89,32 @@ func (a *App) keepIdentity() {
 func (a *App) mountIdentity() {
 	a.SignIn.Mount(a.Router)
 	a.Provider.Mount(a.Router)
+}
+
+// canonical sends browsers that look at a page at one of a tenant's other hosts to the
+// tenant's own: cookies belong to a host, and so does the issuer of tokens.
+func (a *App) canonical(next http.Handler) http.Handler {
+	return web.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead || !isPage(r.URL.Path) && !oidc.IsPage(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return nil
+		}
+		t, err := a.Tenants.ByID(r.Context(), web.ActorOf(r.Context()).Tenant)
+		if err != nil {
+			return err
+		}
+		origin, err := a.Tenants.Origin(r.Context(), t)
+		if err != nil {
+			return err
+		}
+		_, authority, _ := strings.Cut(origin, "://")
+		if web.CanonicalHost(authority) != web.Of(r.Context()).Host {
+			http.Redirect(w, r, origin+r.URL.RequestURI(), http.StatusSeeOther)
+			return nil
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
 }
 
 // pageDialect answers errors where people look.

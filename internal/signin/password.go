@@ -140,7 +140,7 @@ func (s *Service) upgrade(ctx context.Context, v *visit, id, old, given string) 
 }
 
 func (s *Service) newPasswordPage(v *visit, a attempt) *page.NewPassword {
-	return &page.NewPassword{View: v.view, Identifier: a.Identifier, MinLength: s.policy(v.tenant.Settings.SignIn.MinPassword).MinLength, Action: pathNewPassword, BackURL: withState(pathSignIn, "", "")}
+	return &page.NewPassword{View: v.view, Identifier: a.Identifier, MinLength: s.policy(v.tenant.Settings.SignIn.MinPassword).MinLength, Action: pathNewPassword, BackURL: pathSignIn}
 }
 
 // policy is what new passwords of a tenant must meet.
@@ -221,7 +221,7 @@ func (s *Service) postForgot(w http.ResponseWriter, r *http.Request) error {
 	typed := clip(r.PostFormValue("identifier"))
 	email, err := user.ParseEmail(typed)
 	if err == nil {
-		err = s.Limits.Take(ctx, v.by.Tenant, ratelimit.Send.For(ratelimit.Key(email, "")), ratelimit.Resend.For(ratelimit.Key(email, "")), ratelimit.SendAddress.For(ratelimit.Key("", v.by.IP)))
+		err = s.Limits.Take(ctx, v.by.Tenant, ratelimit.Send.For(ratelimit.Key(email, "")), ratelimit.Resend.For(ratelimit.Key("reset "+email, "")), ratelimit.SendAddress.For(ratelimit.Key("", v.by.IP)))
 	}
 	if err == nil {
 		err = s.sendReset(ctx, v, email)
