@@ -2,6 +2,7 @@ package oidc_test
 
 import (
 	"compress/gzip"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -472,4 +473,20 @@ func TestDPoPProofIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tokenHash is "ath" for a token, and the S256 challenge for a verifier.
+func tokenHash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func thumbprintOf(t *testing.T, s signer) string {
+	t.Helper()
+	k := s.public()
+	sum, err := k.Thumbprint(crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(sum)
 }

@@ -90,13 +90,18 @@ func (s *Service) postToken(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer, err := grant(s, r.Context(), c)
-	if errors.Is(err, session.ErrGrant) || errors.Is(err, token.ErrToken) {
-		err = errGrant.Because("%w", err)
-	}
 	if err != nil {
-		return err
+		return asGrantError(err)
 	}
 	return web.Write(w, http.StatusOK, answer)
+}
+
+// asGrantError gives the problems of the packages below the code that clients know.
+func asGrantError(err error) error {
+	if p, ok := problem.From(err); ok && (p.Is(session.ErrGrant) || p.Is(token.ErrToken)) {
+		return errGrant.Because("%w", err)
+	}
+	return err
 }
 
 // byCode takes a code (RFC 6749, section 4.1.3).
