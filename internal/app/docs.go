@@ -29,6 +29,8 @@ var apiInfo = openapi.Info{
 // apiTags are the groups of calls, in the order in which they are shown.
 var apiTags = []openapi.Tag{
 	{Name: "Users", Description: "The people of a tenant: create, find, change, delete, give roles."},
+	{Name: "Authentication", Description: "Sign people in on pages of your own, by link and code. The calls take the application's client_id and no key."},
+	{Name: "Sessions", Description: "Who is signed in, and the end of it."},
 	{Name: "Configuration", Description: "What a sign-in page needs to know of an application."},
 	{Name: "Applications", Description: "Programs that sign users in or call the API."},
 	{Name: "API keys", Description: "Secrets for management calls, each with its scopes."},
