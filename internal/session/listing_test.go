@@ -49,3 +49,32 @@ func wantGrants(t *testing.T, b *bench, ids ...string) []session.Grant {
 	}
 	return got
 }
+
+func TestEndOtherGrantsLeavesThoseOfOneSession(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		here, _ := b.start(t, ann)
+		there, _ := b.start(t, ann)
+		kept, _ := b.open(t, session.Grant{UserID: ann, SessionID: here.ID, ApplicationID: app})
+		for name, g := range map[string]session.Grant{
+			"of another session": {UserID: ann, SessionID: there.ID, ApplicationID: app},
+			"that outlives it":   {UserID: ann, SessionID: there.ID, Outlives: true, ApplicationID: app},
+			"of none":            {UserID: ann, ApplicationID: app},
+		} {
+			_, token := b.open(t, g)
+			b.write(t, func(tx *database.Tx) error {
+				return b.EndOtherGrants(t.Context(), tx, b.by, ann, here.ID, "test")
+			})
+			if _, err := b.refresh(t, token); err == nil {
+				t.Errorf("a grant %s is still good", name)
+			}
+		}
+		_, bobs := b.open(t, session.Grant{UserID: bob, ApplicationID: app})
+		b.write(t, func(tx *database.Tx) error {
+			return b.EndOtherGrants(t.Context(), tx, b.by, ann, here.ID, "test")
+		})
+		if _, err := b.refresh(t, bobs); err != nil {
+			t.Errorf("another user's grant: %v", err)
+		}
+		wantGrants(t, b, kept.ID)
+	})
+}

@@ -58,7 +58,7 @@ func member(t *testing.T, w *apptest.World, mail string, more ...func(*user.User
 // elsewhere signs the user in with another browser.
 func (a *account) elsewhere(t *testing.T) *apptest.Browser {
 	t.Helper()
-	b := a.w.Browser(a.w.Demo.Host)
+	b := a.w.Browser(apptest.BaseHost)
 	a.prove(t, b, b.Get(t, "/account"))
 	return b
 }
@@ -133,7 +133,7 @@ func TestAccountAsksWhoIsThere(t *testing.T) {
 		ann := member(t, w, annMail)
 		for _, path := range accountPages {
 			w.Clock.Advance(time.Hour)
-			b := w.Browser(w.Demo.Host)
+			b := w.Browser(apptest.BaseHost)
 			if p := ann.prove(t, b, b.Get(t, path)); p.URL.Path != path {
 				t.Errorf("%s: came back to %s", path, p.URL)
 			}
@@ -152,7 +152,7 @@ func TestAccountFormsAreOurs(t *testing.T) {
 				ann.PostForm(t, path, url.Values{"given_name": {"Eve"}}).Want(t, 403)
 			})
 			t.Run("with the token of another browser"+path, func(t *testing.T) {
-				other := w.Browser(w.Demo.Host)
+				other := w.Browser(apptest.BaseHost)
 				p := other.Get(t, "/signin")
 				form, _ := p.Form("/signin")
 				ann.PostForm(t, path, url.Values{"csrf": form.Fields["csrf"], "given_name": {"Eve"}}).Want(t, 403)
@@ -346,7 +346,7 @@ func TestContactRefuses(t *testing.T) {
 		}},
 		{"a code for signing in", func(t *testing.T, w *apptest.World, ann *account) {
 			p := ann.ask(t, ann.Browser, "/account/email", newMail)
-			b := w.Browser(w.Demo.Host)
+			b := w.Browser(apptest.BaseHost)
 			ann.pause()
 			b.Submit(t, b.Get(t, "/signin"), "/signin", "identifier", newMail)
 			if letters := w.Letters(t, newMail); len(letters) != 2 {
@@ -558,7 +558,7 @@ func TestPhoneIsNotOfferedWithoutTextMessages(t *testing.T) {
 // signInBy tries a password where nobody is signed in and reports whether it was good.
 func (a *account) signInBy(t *testing.T, given string) bool {
 	t.Helper()
-	b := a.w.Browser(a.w.Demo.Host)
+	b := a.w.Browser(apptest.BaseHost)
 	a.pause()
 	p := b.Submit(t, b.Get(t, "/signin"), "/signin", "identifier", a.mail)
 	p = b.Get(t, "/signin/password?"+p.URL.RawQuery)
@@ -598,7 +598,7 @@ func TestPasswordIsSetAndChanged(t *testing.T) {
 		ann := member(t, w, annMail)
 		ann.Get(t, "/account/password").WantText(t, "You have no password.")
 		ann.setPassword(t, "", goodPass).At(t, "/account/password").WantText(t, "Your password is changed.", "Change password")
-		if got := w.Letters(t, annMail)[0]; got.Subject != "Your password was changed" || !strings.Contains(got.Text, "https://demo."+apptest.BaseHost+"/signin/forgot") {
+		if got := w.Letters(t, annMail)[0]; got.Subject != "Your password was changed" || !strings.Contains(got.Text, "https://"+apptest.BaseHost+"/signin/forgot") {
 			t.Errorf("the letter says %q: %s", got.Subject, got.Text)
 		}
 		if !ann.signInBy(t, goodPass) {

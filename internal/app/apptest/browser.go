@@ -280,8 +280,12 @@ func (p Page) WantText(t *testing.T, texts ...string) Page {
 func (p Page) Text() string {
 	var b strings.Builder
 	for n := range p.root().Descendants() {
-		if n.Type == html.TextNode && n.Parent.Data != "script" && n.Parent.Data != "style" {
-			b.WriteString(n.Data + " ")
+		if n.Type != html.TextNode || n.Parent.Data == "script" || n.Parent.Data == "style" {
+			continue
+		}
+		b.WriteString(n.Data)
+		if n.NextSibling == nil || n.NextSibling.Data != "wbr" {
+			b.WriteByte(' ')
 		}
 	}
 	return strings.Join(strings.Fields(b.String()), " ")
