@@ -44,19 +44,19 @@ func (s *Service) authorizeRoutes() []web.Route {
 	}
 	paths := slices.Concat([]string{pathAuthorize}, realms(keycloak+"auth"))
 	return []web.Route{
-		{Method: "GET", Paths: paths, Public: true, Endpoint: endpoint(s.getAuthorize, ""),
+		{Method: "GET", Paths: paths, Public: true, Own: true, Page: true, Endpoint: endpoint(s.getAuthorize, ""),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Ask for an authorization code", Query: authorizeParams, Errors: refused,
 				Text: "Where browsers are sent (OpenID Connect Core, section 3.1.2). The answer goes to redirect_uri with code, state and iss, or with error, error_description, state and iss. " +
 					"As long as client_id and redirect_uri are not certain, errors are pages."}},
-		{Method: "POST", Paths: paths, Public: true, Endpoint: endpoint(s.postAuthorize, formMedia),
+		{Method: "POST", Paths: paths, Public: true, Own: true, Page: true, Endpoint: endpoint(s.postAuthorize, formMedia),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Ask for an authorization code by a form", Text: "The same parameters in a form.", Errors: append(refused, web.ErrTooLarge)}},
-		{Method: "GET", Paths: []string{pathContinue}, Public: true, Endpoint: endpoint(s.getContinue, ""),
+		{Method: "GET", Paths: []string{pathContinue}, Public: true, Own: true, Page: true, Endpoint: endpoint(s.getContinue, ""),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Go on after signing in", Text: "Where sign-in leads back to. Not for applications.", Errors: refused,
 				Query: []web.Param{{Name: "request", Text: "Names the request"}, {Name: "switch", Text: "1 chooses another account"}}}},
-		{Method: "POST", Paths: []string{pathConsent}, Public: true, Endpoint: endpoint(s.postConsent, formMedia),
+		{Method: "POST", Paths: []string{pathConsent}, Public: true, Own: true, Page: true, Endpoint: endpoint(s.postConsent, formMedia),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Allow or deny", Text: "The form of the page that asks for consent. Not for applications.", Errors: append(refused, page.ErrForm),
 				Query: []web.Param{{Name: "session", Text: "Of the user who was asked"}}}},
-		{Method: "POST", Paths: []string{pathPAR}, Public: true,
+		{Method: "POST", Paths: []string{pathPAR}, Public: true, Own: true,
 			Endpoint: withForm(web.JSON(http.StatusCreated, func(context.Context, access.Actor, struct{}) (pushed, error) { return pushed{}, nil }), s.postPAR),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Push an authorization request",
 				Text:    "RFC 9126: the parameters of the authorization endpoint in a form, and what proves the client. The browser is then sent there with client_id and request_uri only.",

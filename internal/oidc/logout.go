@@ -34,12 +34,12 @@ func (s *Service) logoutRoutes() []web.Route {
 	}
 	errs := []*problem.Problem{errRequest, tenant.ErrClient}
 	return []web.Route{
-		{Method: "GET", Paths: paths, Public: true, Endpoint: web.Endpoint{Handler: web.Handler(s.getLogout), Media: "text/html"},
+		{Method: "GET", Paths: paths, Public: true, Own: true, Page: true, Endpoint: web.Endpoint{Handler: web.Handler(s.getLogout), Media: "text/html"},
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Sign out", Query: params, Errors: errs,
 				Text: "OpenID Connect RP-Initiated Logout 1.0. Applications that hold something of the session are told, in the back channel and in frames."}},
-		{Method: "POST", Paths: paths, Public: true, Endpoint: web.Endpoint{Handler: web.Handler(s.postLogout), Media: "text/html", Takes: formMedia},
+		{Method: "POST", Paths: paths, Public: true, Own: true, Page: true, Endpoint: web.Endpoint{Handler: web.Handler(s.postLogout), Media: "text/html", Takes: formMedia},
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Sign out by a form", Text: "The same parameters in a form.", Errors: append(errs, web.ErrTooLarge)}},
-		{Method: "POST", Paths: []string{pathLogoutConfirm}, Public: true, Endpoint: web.Endpoint{Handler: web.Handler(s.postLogoutConfirm), Media: "text/html", Takes: formMedia},
+		{Method: "POST", Paths: []string{pathLogoutConfirm}, Public: true, Own: true, Page: true, Endpoint: web.Endpoint{Handler: web.Handler(s.postLogoutConfirm), Media: "text/html", Takes: formMedia},
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Sign out after being asked", Text: "The form of the page that asks. Not for applications.", Errors: append(errs, page.ErrForm)}},
 	}
 }
@@ -302,10 +302,9 @@ func (s *Service) SessionEnded(ctx context.Context, tx *database.Tx, by access.A
 	return nil
 }
 
-// Handle has q do the work of the package, and clean up after it.
+// Handle has q tell applications of logouts.
 func (s *Service) Handle(q *jobs.Queue) {
 	q.Handle(kindLogout, jobs.Handler{Run: s.tellLogout, Workers: logoutWorkers, Attempts: logoutAttempts, Timeout: logoutTimeout})
-	q.Every("oidc.sweep", 10*time.Minute, func(ctx context.Context) error { return errors.Join(s.Sweep(ctx), s.SweepRequests(ctx)) })
 }
 
 // tellLogout sends a logout token to an application. Each try is signed anew, because

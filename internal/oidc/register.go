@@ -80,7 +80,7 @@ type registered struct {
 }
 
 func (s *Service) registerRoutes() []web.Route {
-	return []web.Route{{Method: "POST", Paths: []string{pathRegister}, Public: true, Endpoint: web.JSON(http.StatusCreated, s.postRegister),
+	return []web.Route{{Method: "POST", Paths: []string{pathRegister}, Public: true, Own: true, Endpoint: web.JSON(http.StatusCreated, s.postRegister),
 		Doc: web.Doc{Tag: tagAuthorization, Summary: "Register an application",
 			Text:    "RFC 7591, if the tenant lets applications register themselves. Such an application belongs to somebody else: users are asked before it learns anything of them.",
 			Errors:  []*problem.Problem{errNoRegistration, errMetadata, errRedirect, errStatement, tenant.ErrApplicationsFull, ratelimit.ErrLimited},

@@ -36,7 +36,7 @@ const ssoScope = "openid profile email phone"
 
 func (s *Service) ssoRoutes() []web.Route {
 	return []web.Route{
-		{Method: "GET", Paths: []string{"/api/sso/authorize"}, Public: true, Endpoint: web.Endpoint{Handler: web.Handler(s.getSSO), Media: "text/html"},
+		{Method: "GET", Paths: []string{"/api/sso/authorize"}, Public: true, Own: true, Endpoint: web.Endpoint{Handler: web.Handler(s.getSSO), Status: http.StatusSeeOther, Media: "text/html"},
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Start single sign-on",
 				Text: "The answer goes to redirect_uri with code and state. Swap the code at /api/v1/sso/oauth/accesstoken within a minute.",
 				Query: []web.Param{
@@ -44,7 +44,7 @@ func (s *Service) ssoRoutes() []web.Route {
 					{Name: "connection", Text: "Id of a connection"}, {Name: "organization", Text: "Id of an organization"}, {Name: "domain", Text: "Of an organization"}, {Name: "login_hint", Text: "What the user is expected to type"},
 				},
 				Errors: []*problem.Problem{errRequest, errRedirect, errConnection, errSSO, tenant.ErrClient}}},
-		{Method: "GET", Paths: []string{"/api/v1/sso/oauth/accesstoken"}, Public: true, Endpoint: web.JSON(http.StatusOK, s.getAccessToken),
+		{Method: "GET", Paths: []string{"/api/v1/sso/oauth/accesstoken"}, Public: true, Own: true, Endpoint: web.JSON(http.StatusOK, s.getAccessToken),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Swap the code of a single sign-on", Text: "Code and state are those that came to redirect_uri. It works once.",
 				Errors: []*problem.Problem{errCode, tenant.ErrClient, ratelimit.ErrLimited},
 				Example: ssoTokens{"eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiI2NjBjMGRlOTMxZjYzYWY3ZDQ2N2U2YWQifQ.c2lnbmF0dXJl", "Bearer", 900,
@@ -70,6 +70,10 @@ func (s *Service) getSSO(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := j.readSSO(f); err != nil {
 		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8") // as described, although there is nothing to read
+	if _, authority, _ := strings.Cut(j.issuer, "://"); web.CanonicalHost(authority) != web.Of(r.Context()).Host {
+		return seeOther(w, j.issuer+r.URL.RequestURI()) // cookies belong to the tenant's own host
 	}
 	return s.decide(w, r, j)
 }
