@@ -76,11 +76,11 @@ func readProof(text string) (claims proofClaims, thumbprint string, err error) {
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return claims, "", err
 	}
-	print, err := key.Thumbprint(crypto.SHA256)
+	sum, err := key.Thumbprint(crypto.SHA256)
 	if err != nil {
 		return claims, "", err
 	}
-	return claims, base64.RawURLEncoding.EncodeToString(print), nil
+	return claims, base64.RawURLEncoding.EncodeToString(sum), nil
 }
 
 // check judges an authentic proof (RFC 9449, section 4.3).

@@ -234,8 +234,7 @@ func (s *Service) postRevoke(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Service) revoke(ctx context.Context, by access.Actor, app tenant.Application, text string) error {
 	if session.IsRefreshToken(text) {
-		s.Sessions.Forget() // what is in memory may be from before the last refresh
-		g, err := s.Sessions.OfToken(ctx, by.Tenant, text)
+		g, err := s.Sessions.Behind(ctx, by.Tenant, text) // also one that has a successor: its answer may have been lost
 		if err != nil || g.ApplicationID != app.ID {
 			return err
 		}

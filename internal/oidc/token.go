@@ -157,7 +157,7 @@ func (s *Service) foresee(ctx context.Context, c call, refreshToken string) erro
 	if !c.form.has("scope") && !c.form.has("resource") {
 		return nil
 	}
-	g, err := s.Sessions.OfToken(ctx, c.by.Tenant, refreshToken)
+	g, err := s.Sessions.Behind(ctx, c.by.Tenant, refreshToken)
 	if errors.Is(err, session.ErrGrant) || err == nil && g.ApplicationID != c.app.ID {
 		return nil // for the one that decides to say
 	}
