@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-id/cardea/internal/secret/passhash"
@@ -75,12 +77,12 @@ func TestReadAnswer(t *testing.T) {
 		// Twice: the second answer must start where the first one ends.
 		in := bufio.NewReaderSize(strings.NewReader(c.text+c.text), 64)
 		for range 2 {
-			status, body, err := readAnswer(in, nil)
+			status, body, err := readAnswer(in, nil, nil)
 			if err != nil || status != c.status || string(body) != c.body {
 				t.Fatalf("%s: got %d, %.40q, %v; want %d, %.40q", name, status, body, err, c.status, c.body)
 			}
 		}
-		if _, _, err := readAnswer(in, nil); !errors.Is(err, io.EOF) {
+		if _, _, err := readAnswer(in, nil, nil); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: got %v at the end, want EOF", name, err)
 		}
 	}
@@ -98,7 +100,7 @@ func TestReadAnswerRefuses(t *testing.T) {
 		"a piece without an end": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n",
 		"the head cut off":       "HTTP/1.1 200 OK\r\nContent-Le",
 	} {
-		if status, body, err := readAnswer(bufio.NewReader(strings.NewReader(text)), nil); err == nil {
+		if status, body, err := readAnswer(bufio.NewReader(strings.NewReader(text)), nil, nil); err == nil {
 			t.Errorf("%s: got %d, %q without an error", name, status, body)
 		}
 	}
@@ -263,5 +265,100 @@ func TestPublishReplacesOnlyTheTable(t *testing.T) {
 	}
 	if err := publish(figures, figures); err == nil {
 		t.Error("a document without markers was taken")
+	}
+}
+
+func TestMemberAndHiddenField(t *testing.T) {
+	t.Parallel()
+	body := []byte(`{"access_token":"a.b.c","expires_in":900,"refresh_token":"rt_1"}`)
+	for name, want := range map[string]string{"access_token": "a.b.c", "refresh_token": "rt_1", "id_token": "", "expires_in": ""} {
+		if got := member(body, name); got != want {
+			t.Errorf("member %s: got %q, want %q", name, got, want)
+		}
+	}
+	form := []byte(`<form><input type="hidden" name="csrf" value="x-1"><input type="hidden" name="state" value="2"></form>`)
+	for name, want := range map[string]string{"csrf": "x-1", "state": "2", "other": ""} {
+		if got := hidden(form, name); got != want {
+			t.Errorf("hidden %s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestBrowserKeepsCookiesAndFollows(t *testing.T) {
+	t.Parallel()
+	address := serverOf(t, func(w http.ResponseWriter, r *http.Request) {
+		if c, err := r.Cookie("name"); r.URL.Path == "/end" && err == nil && c.Value == "2" {
+			http.Redirect(w, r, "https://app.bench.test/callback?code=1", http.StatusSeeOther)
+			return
+		}
+		http.SetCookie(w, &http.Cookie{Name: "name", Value: "1"})
+		http.SetCookie(w, &http.Cookie{Name: "name", Value: "2"})
+		http.Redirect(w, r, "/end", http.StatusSeeOther)
+	})
+	c, err := dial(address, time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	b := &browser{c: c, host: "localhost", ip: "10.0.0.1"}
+	p, err := b.get("/begin")
+	if err == nil {
+		p, err = b.follow(p)
+	}
+	if err != nil || p.location != "https://app.bench.test/callback?code=1" {
+		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
+func TestKeysRefuse(t *testing.T) {
+	t.Parallel()
+	m, err := newMaker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const kid, issuer = "0123456789abcdef01234567", "https://big." + baseHost
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &m.ec.PublicKey, KeyID: kid, Algorithm: "ES256"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := parseKeys(set, issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(m *maker, change func(c *controlClaims)) string {
+		c := controlClaims{Issuer: issuer, Subject: "ann", ClientID: "web", Expires: time.Now().Unix() + 60, ID: "1"}
+		change(&c)
+		token, err := m.sign("ES256", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	right := want{alg: "ES256", typ: "at+jwt", subject: "ann", client: "web"}
+	good := sign(m, func(*controlClaims) {})
+	if _, err := k.check(good, right); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(k.look(good, right), k.look("not looked at", right)); err != nil {
+		t.Error(err)
+	}
+	other, err := newMaker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, token := range map[string]string{
+		"another key":     sign(other, func(*controlClaims) {}),
+		"another issuer":  sign(m, func(c *controlClaims) { c.Issuer = "https://else.example" }),
+		"another subject": sign(m, func(c *controlClaims) { c.Subject = "bob" }),
+		"another client":  sign(m, func(c *controlClaims) { c.ClientID = "else" }),
+		"the past":        sign(m, func(c *controlClaims) { c.Expires = time.Now().Unix() - 1 }),
+		"no token":        "",
+	} {
+		if _, err := k.check(token, right); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if _, err := k.check(good, want{alg: "ES256", typ: "JWT"}); err == nil {
+		t.Error("an access token was taken for an ID token")
 	}
 }

@@ -22,21 +22,21 @@ type request struct {
 	check func(body []byte) error // nil: the status says enough
 }
 
-// A script is what the connections of a client ask. It returns the source of one
-// connection's requests.
-type script func(connection int) func() request
+// A script is what a client does over its connections. It returns what is done over
+// and over on one of them: a request, or several that belong together.
+type script func(c *conn, connection int) func() error
 
 // pick asks for any of the requests, in an order that differs from connection to
 // connection.
 func pick(requests []request) script {
-	return func(connection int) func() request {
+	return func(c *conn, connection int) func() error {
 		next := newXorshift(1, uint64(connection))
-		return func() request { return requests[next.below(len(requests))] }
+		return func() error { return c.ask(requests[next.below(len(requests))]) }
 	}
 }
 
-// load sends a script's requests over connections that stay open, one request at a
-// time on each. An answer that is not 200, or not right, ends it.
+// load runs a script over connections that stay open, one request at a time on each.
+// An answer that is not right ends it.
 func load(ctx context.Context, p plan, address string, connections int, s script) (figure, error) {
 	end := p.end()
 	return measure(ctx, p, connections, func(i int) (worker, error) {
@@ -44,9 +44,7 @@ func load(ctx context.Context, p plan, address string, connections int, s script
 		if err != nil {
 			return worker{}, err
 		}
-		next := s(i)
-		do := func() error { return c.ask(next()) }
-		return worker{do, c.close}, nil
+		return worker{s(c, i), c.close}, nil
 	})
 }
 
@@ -67,16 +65,25 @@ func dial(address string, end time.Time) (*conn, error) {
 
 func (c *conn) close() { _ = c.net.Close() } // whatever it says, the answers are in
 
-// ask sends a request and judges the answer.
-func (c *conn) ask(r request) error {
-	if _, err := c.net.Write(r.raw); err != nil {
-		return fmt.Errorf("send request: %w", err)
+// send sends a request and returns the answer. The body is good until the next one.
+// field is told of each header field, unless it is nil.
+func (c *conn) send(raw []byte, field func(name, value []byte)) (status int, body []byte, err error) {
+	if _, err := c.net.Write(raw); err != nil {
+		return 0, nil, fmt.Errorf("send request: %w", err)
 	}
-	status, body, err := readAnswer(c.in, c.body[:0])
+	status, c.body, err = readAnswer(c.in, c.body[:0], field)
 	if err != nil {
-		return fmt.Errorf("read answer to %s: %w", firstLine(r.raw), err)
+		return 0, nil, fmt.Errorf("read answer to %s: %w", firstLine(raw), err)
 	}
-	c.body = body
+	return status, c.body, nil
+}
+
+// ask sends a request and judges the answer, whose status must be 200.
+func (c *conn) ask(r request) error {
+	status, body, err := c.send(r.raw, nil)
+	if err != nil {
+		return err
+	}
 	if status != 200 {
 		return fmt.Errorf("%s: status %d: %.300s", firstLine(r.raw), status, body)
 	}
@@ -96,8 +103,9 @@ func firstLine(raw []byte) []byte {
 
 var errAnswer = errors.New("not an answer this client understands")
 
-// readAnswer reads one answer (RFC 9112) and appends its body to body.
-func readAnswer(in *bufio.Reader, body []byte) (status int, _ []byte, err error) {
+// readAnswer reads one answer (RFC 9112) and appends its body to body. field is told
+// of each header field, unless it is nil.
+func readAnswer(in *bufio.Reader, body []byte, field func(name, value []byte)) (status int, _ []byte, err error) {
 	line, err := readLine(in)
 	if err != nil {
 		return 0, body, err
@@ -108,9 +116,10 @@ func readAnswer(in *bufio.Reader, body []byte) (status int, _ []byte, err error)
 	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return 0, body, fmt.Errorf("%w: %q", errAnswer, line)
 	}
-	length, chunked, err := readHead(in)
+	length, chunked, err := readHead(in, field)
 	switch {
 	case err != nil:
+	case status == 204 || status == 304: // they have no body, whatever they say
 	case chunked:
 		body, err = readChunks(in, body)
 	case length >= 0:
@@ -123,7 +132,7 @@ func readAnswer(in *bufio.Reader, body []byte) (status int, _ []byte, err error)
 
 // readHead reads the header fields and returns what they say of the body; length is
 // -1 if they do not say it.
-func readHead(in *bufio.Reader) (length int, chunked bool, err error) {
+func readHead(in *bufio.Reader, field func(name, value []byte)) (length int, chunked bool, err error) {
 	length = -1
 	for {
 		line, err := readLine(in)
@@ -132,6 +141,9 @@ func readHead(in *bufio.Reader) (length int, chunked bool, err error) {
 		}
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		value = bytes.TrimSpace(value)
+		if field != nil {
+			field(name, value)
+		}
 		switch {
 		case bytes.EqualFold(name, []byte("Content-Length")):
 			if length, err = strconv.Atoi(string(value)); err != nil {

@@ -26,8 +26,9 @@ import (
 )
 
 // A control is a scratch server that does only what a row can not do without: no
-// layers, tenants, keys, permissions, audit or log. Its table has as many users as
-// the tenant that is measured, each as wide; it is filled from the product's.
+// layers, tenants, keys, permissions, audit or log. Its tables have as many users and
+// grants as the tenant that is measured, each as wide; they are filled from the
+// product's.
 // How near the product comes to its control is what a row is judged by.
 
 // controlMain is the child process.
@@ -53,7 +54,11 @@ func controlMain(args []string) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: controlHandler(s), ReadHeaderTimeout: 10 * time.Second}
+	m, err := newMaker()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: controlHandler(s, m), ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for an answer any more
 	fmt.Println(listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -75,6 +80,8 @@ type store interface {
 	find(ctx context.Context, statement, value string) (record, error)
 	insert(ctx context.Context, r record) error
 	scan(ctx context.Context, part string) (int, error) // looks at every user
+	// rotate moves a grant on from a generation and returns its user.
+	rotate(ctx context.Context, grant string, generation, now int64) (user string, err error)
 	close()
 }
 
@@ -126,8 +133,9 @@ const (
 	insertRecord  = "INSERT INTO control_users (" + recordColumns + ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 )
 
-func controlHandler(s store) http.Handler {
+func controlHandler(s store, m *maker) http.Handler {
 	mux := http.NewServeMux()
+	m.mount(mux, s)
 	mux.HandleFunc("GET /json", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"status": "ok"}, nil) })
 	mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
 		page, err := s.page(r.Context(), r.URL.Query().Get("after"))
@@ -201,7 +209,16 @@ const createTable = `CREATE TABLE control_users (
 	email_verified BOOLEAN NOT NULL, phone_verified BOOLEAN NOT NULL, is_active BOOLEAN NOT NULL, groups TEXT, attributes TEXT, role_ids TEXT,
 	required_actions TEXT, connection_id TEXT NOT NULL, created_at BIGINT NOT NULL, modified_at BIGINT NOT NULL, last_login_at BIGINT)`
 
-// postgresStore keeps its table in the product's database.
+// createGrants is the control's other table.
+const createGrants = `CREATE TABLE control_grants (
+	id TEXT /*C*/ NOT NULL PRIMARY KEY, user_id TEXT NOT NULL, scope TEXT NOT NULL, detail TEXT NOT NULL, generation BIGINT NOT NULL, rotated_at BIGINT NOT NULL)`
+
+const (
+	copyGrants  = "INSERT INTO control_grants SELECT id, user_id, scope, detail, generation, rotated_at FROM "
+	rotateGrant = "UPDATE control_grants SET generation = generation + 1, rotated_at = $3 WHERE id = $1 AND generation = $2 RETURNING user_id"
+)
+
+// postgresStore keeps its tables in the product's database.
 type postgresStore struct{ pool *pgxpool.Pool }
 
 func openPostgres(ctx context.Context, address, tenant string) (*postgresStore, error) {
@@ -218,7 +235,9 @@ func openPostgres(ctx context.Context, address, tenant string) (*postgresStore, 
 	for _, statement := range []string{
 		strings.ReplaceAll(createTable, "/*C*/", `COLLATE "C"`),
 		"INSERT INTO control_users (" + recordColumns + ") SELECT " + recordColumns + " FROM users WHERE tenant_id = '" + tenant + "' ORDER BY id",
-		"VACUUM ANALYZE control_users",
+		strings.ReplaceAll(createGrants, "/*C*/", `COLLATE "C"`),
+		copyGrants + "grants WHERE tenant_id = '" + tenant + "' ORDER BY id",
+		"VACUUM ANALYZE control_users, control_grants",
 		"CHECKPOINT",
 	} {
 		if _, err := pool.Exec(ctx, statement); err != nil {
@@ -252,6 +271,11 @@ func (p *postgresStore) scan(ctx context.Context, part string) (n int, err error
 	return n, err
 }
 
+func (p *postgresStore) rotate(ctx context.Context, grant string, generation, now int64) (user string, err error) {
+	err = p.pool.QueryRow(ctx, rotateGrant, grant, generation, now).Scan(&user)
+	return user, err
+}
+
 // liteStore has a file of its own: one connection writes, others read.
 type liteStore struct {
 	read, write *sql.DB
@@ -275,8 +299,12 @@ func openLite(ctx context.Context, own, from, tenant string) (*liteStore, error)
 			return nil, err
 		}
 	}
-	s.statements[insertRecord], err = s.write.PrepareContext(ctx, insertRecord)
-	return s, err
+	for _, text := range []string{insertRecord, rotateGrant} {
+		if s.statements[text], err = s.write.PrepareContext(ctx, text); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // openLiteFile opens a SQLite file with durable commits, cache in KiB.
@@ -295,6 +323,8 @@ func (s *liteStore) fill(ctx context.Context, from, tenant string) error {
 		createTable + " WITHOUT ROWID",
 		"ATTACH DATABASE 'file:" + (&url.URL{Path: from}).EscapedPath() + "?mode=ro' AS product",
 		"INSERT INTO control_users (" + recordColumns + ") SELECT " + recordColumns + " FROM product.users WHERE tenant_id = '" + tenant + "' ORDER BY id",
+		createGrants + " WITHOUT ROWID",
+		copyGrants + "product.grants WHERE tenant_id = '" + tenant + "' ORDER BY id",
 		"DETACH DATABASE product",
 		"PRAGMA wal_checkpoint(TRUNCATE)",
 	} {
@@ -340,4 +370,9 @@ func (s *liteStore) insert(ctx context.Context, r record) error {
 func (s *liteStore) scan(ctx context.Context, part string) (n int, err error) {
 	err = s.statements[selectByScan].QueryRowContext(ctx, "%"+part+"%").Scan(&n)
 	return n, err
+}
+
+func (s *liteStore) rotate(ctx context.Context, grant string, generation, now int64) (user string, err error) {
+	err = s.statements[rotateGrant].QueryRowContext(context.WithoutCancel(ctx), grant, generation, now).Scan(&user)
+	return user, err
 }

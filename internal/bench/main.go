@@ -6,6 +6,10 @@
 //	data.go      the people, made from a seed
 //	place.go     a database with its tenants, server and control
 //	rows.go      what is asked of the product, row by row
+//	signin.go    applications, sessions, grants and passwords to ask with
+//	signinrows.go  what is asked with them, row by row
+//	browser.go   signing in as a browser does
+//	keys.go      what tokens must say, and by which key
 //	load.go      windows, rates and percentiles
 //	client.go    the client: encoded requests over open connections
 //	process.go   children, their memory and how long they take to start

@@ -42,6 +42,7 @@ type place struct {
 	server  *process
 	control *process
 	sample  sample
+	signIn  signIn
 	first   float64 // pages a second at the beginning of the list
 }
 
@@ -60,7 +61,7 @@ func measureEngine(ctx context.Context, o options, engine, dir string, r *report
 	}
 	defer drop()
 	defer func() { err = errors.Join(err, p.close()) }()
-	for _, step := range []func(context.Context) error{p.makeTenants, p.start, p.importPeople, p.settle, p.startOften, p.walk, p.startControl, p.rows} {
+	for _, step := range []func(context.Context) error{p.makeTenants, p.start, p.importPeople, p.settle, p.startOften, p.walk, p.prepareSignIn, p.startControl, p.rows} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -245,16 +246,17 @@ func (p *place) startControl(context.Context) (err error) {
 func (p *place) importPeople(ctx context.Context) error {
 	file := p.file("people.jsonl")
 	defer os.Remove(file)
+	bcrypt := func(n int) string { return passwordHash(p.seed, n) }
 	for n, t := range p.tenants[1:] {
 		from := p.users + n*1000
-		if err := writePeople(file, p.seed, from, from+1000); err != nil {
+		if err := writePeople(file, p.seed, from, from+1000, bcrypt); err != nil {
 			return err
 		}
 		if _, err := p.importFile(ctx, t, file); err != nil {
 			return err
 		}
 	}
-	if err := writePeople(file, p.seed, 0, p.users); err != nil {
+	if err := writePeople(file, p.seed, 0, p.users, bcrypt); err != nil {
 		return err
 	}
 	if err := p.server.resetPeak(); err != nil {

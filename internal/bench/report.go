@@ -37,6 +37,7 @@ type row struct {
 	Met         *bool   `json:"met,omitempty"`            // unset without a goal
 	MemoryMB    float64 `json:"memory_mb,omitempty"`      // of the server after the row
 	PeakMB      float64 `json:"memory_peak_mb,omitempty"` // during it
+	Hashing     bool    `json:"hashing,omitempty"`        // passwords were hashed
 	Note        string  `json:"note,omitempty"`
 }
 

@@ -159,11 +159,17 @@ type measuredRow struct {
 	goal        goal
 	note        string
 	isFirst     bool // the rate is what deep pages are held against
+	hashing     bool // it hashes passwords
+	before      func(ctx context.Context) error
+	after       func(ctx context.Context) error
+	meanwhile   script // of one client more, with pauses
 }
 
 // rows measures what is asked of the full database.
 func (p *place) rows(ctx context.Context) error {
-	for _, group := range []func() []measuredRow{p.lists, p.lookups, p.searches, p.pageNumbers, p.creations} {
+	for _, group := range []func() []measuredRow{
+		p.lists, p.lookups, p.searches, p.pageNumbers, p.documents, p.credentials, p.introspections, p.sessionChecks, p.refreshes, p.creations, p.passwords,
+	} {
 		for _, m := range group() {
 			if !p.options.rows.MatchString(m.name) {
 				continue
@@ -189,11 +195,18 @@ func (p *place) measure(ctx context.Context, m measuredRow) error {
 		}
 		control = &f
 	}
+	if m.before != nil {
+		if err := m.before(ctx); err != nil {
+			return err
+		}
+	}
 	if err := p.server.resetPeak(); err != nil {
 		return err
 	}
+	others := p.watch(ctx, m)
 	f, err := p.loadServer(ctx, m, clients)
-	if err != nil {
+	meanwhile, failed := others()
+	if err := errors.Join(err, failed); err != nil {
 		return fmt.Errorf("%w\n%s", err, p.server.logTail())
 	}
 	now, peak, err := p.server.memory()
@@ -203,10 +216,36 @@ func (p *place) measure(ctx context.Context, m measuredRow) error {
 	if m.isFirst {
 		p.first = f.Median
 	}
+	if m.after != nil {
+		if err := m.after(ctx); err != nil {
+			return err
+		}
+	}
 	m.goal.first, m.goal.ofFirst = p.first, m.goal.ofFirst && p.first > 0
-	p.report.add(row{Engine: p.engine, Name: m.name, Unit: "req/s", Connections: clients, Figure: f, MemoryMB: now, PeakMB: peak, Note: m.note}.
+	p.report.add(row{Engine: p.engine, Name: m.name, Unit: "req/s", Connections: clients, Figure: f, MemoryMB: now, PeakMB: peak, Hashing: m.hashing, Note: m.note}.
 		compare(control).judge(m.goal))
+	if meanwhile != nil {
+		p.report.add(row{Engine: p.engine, Name: "other requests, during: " + m.name, Unit: "req/s", Connections: 1, Figure: *meanwhile, Note: "with pauses of 10 ms"}.judge(goal{p99: 50}))
+	}
 	return p.server.clearLog()
+}
+
+// watch asks what a row asks meanwhile, until the function it returns is called.
+func (p *place) watch(ctx context.Context, m measuredRow) (done func() (*figure, error)) {
+	if m.meanwhile == nil {
+		return func() (*figure, error) { return nil, nil }
+	}
+	finished, failed, f := make(chan struct{}), make(chan error, 1), figure{}
+	go func() {
+		var err error
+		watch := plan{warm: time.Millisecond, window: 2 * time.Hour, windows: 1, pause: 10 * time.Millisecond, until: finished}
+		f, err = load(ctx, watch, p.server.address, 1, m.meanwhile)
+		failed <- err
+	}()
+	return func() (*figure, error) {
+		close(finished)
+		return &f, <-failed
+	}
 }
 
 // loadServer measures the product and, if asked to, saves a profile of it.
@@ -336,26 +375,39 @@ func (p *place) creations() []measuredRow {
 func (p *place) create(target, host string, headers [][2]string) script {
 	var last atomic.Int64
 	last.Store(20_000_000)
-	return func(int) func() request {
-		return func() request {
+	return func(c *conn, _ int) func() error {
+		return func() error {
 			u := personOf(p.seed, int(last.Add(1)))
 			body := fmt.Appendf(nil, `{"email":%q,"first_name":%q,"last_name":%q,"raw_attributes":{"plan":%q,"locale":"en-GB"}}`, u.email, u.first, u.last, u.plan)
 			r := encode("POST", target, host, headers, body)
 			r.check = has(`"email":"`+u.email+`"`, 1)
-			return r
+			return c.ask(r)
 		}
 	}
 }
 
-// judgeMemory finds the row after which the server held most.
+// judgeMemory finds the rows after which the server held most, and in which it did
+// while it hashed passwords: each hash takes 19 MiB. With SQLite the pages of the
+// database are in the server's memory too.
 func (p *place) judgeMemory() error {
-	worst := row{}
+	after, during := row{}, row{}
 	for _, r := range p.report.Rows {
-		if r.Engine == p.engine && r.MemoryMB > worst.MemoryMB {
-			worst = r
+		if r.Engine == p.engine && !r.Hashing && r.MemoryMB > after.MemoryMB {
+			after = r
+		}
+		if r.Engine == p.engine && r.Hashing && r.PeakMB > during.PeakMB {
+			during = r
 		}
 	}
-	p.report.add(row{Engine: p.engine, Name: "memory after any row, at most", Unit: "MB", Figure: summary([]float64{worst.MemoryMB}), Note: "after: " + worst.Name}.
-		judge(goal{most: 120}))
+	most := 45.0
+	if p.engine == "sqlite" {
+		most = 120
+	}
+	p.report.add(row{Engine: p.engine, Name: "memory after any row without hashing, at most", Unit: "MB", Figure: summary([]float64{after.MemoryMB}), Note: "after: " + after.Name}.
+		judge(goal{most: most}))
+	if during.PeakMB > 0 {
+		p.report.add(row{Engine: p.engine, Name: "memory while passwords are hashed, at most", Unit: "MB", Figure: summary([]float64{during.PeakMB}), Note: "during: " + during.Name}.
+			judge(goal{most: 120}))
+	}
 	return nil
 }
