@@ -251,6 +251,22 @@ func TestAPIMagicLink(t *testing.T) {
 	})
 }
 
+func TestAPIMagicLinkAgain(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		c := b.caller()
+		state := c.send(t, ann)
+		old := c.linkToken(t, ann)
+		b.Clock.Advance(31 * time.Second)
+		wantBody(t, c.post(t, passwordlessAPI+"magic-link/resend", map[string]string{"state": state}), "{}")
+		c.verifyLink(t, state, old).WantError(t, 400, "link_spent")
+		c.verifyLink(t, state, c.linkToken(t, ann)).Want(t, 200)
+		b.Clock.Advance(31 * time.Second)
+		for _, over := range []string{state, "", "646616daf9a276fa9a6446a1"} {
+			c.post(t, passwordlessAPI+"magic-link/resend", map[string]string{"state": over}).WantError(t, 400, "signin_expired")
+		}
+	})
+}
+
 // A page of the application may know nothing but the state.
 func TestAPIStatusNeedsNoClientID(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
