@@ -1,5 +1,6 @@
-// Package ui holds what browsers load: style sheets, and scripts and icons when
-// there are any. They are embedded as they stand; there is no build.
+// Package ui holds what browsers load: style sheets, scripts and icons. They are
+// embedded as they stand; there is no build. Scripts are small modules that only add
+// to pages that work without; page.js loads those of the hosted pages.
 //
 //	Path   the address of a file, for pages to refer to
 //	Serve  answers these addresses

@@ -17,7 +17,8 @@ document.addEventListener("submit", (event) => {
     return;
   }
   form.dataset.sent = "yes";
-  event.submitter?.setAttribute("aria-busy", "true");
+  const button = event.submitter ?? form.querySelector("button:not([type=button])");
+  button?.setAttribute("aria-busy", "true");
   setTimeout(release, longest, form);
 });
 

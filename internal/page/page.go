@@ -33,6 +33,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cardea-id/cardea/internal/lang"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -129,17 +130,28 @@ func (v *View) view() *View { return v }
 // Text is a text of the page's language.
 func (v *View) Text(key string, args ...any) string { return v.Lang.Text(key, args...) }
 
-// Bold is a text whose values stand out. They are set apart from the direction of
-// the text around them, too.
+// Bold is a text whose values stand out and are isolated.
 func (v *View) Bold(key string, args ...any) template.HTML {
 	const open, end = "\x01", "\x02"
-	marked := slices.Clone(args)
+	marked, values := slices.Clone(args), []string{}
 	for i := 1; i < len(args); i += 2 {
 		plain := strings.NewReplacer(open, "", end, "").Replace(fmt.Sprint(args[i]))
 		marked[i] = open + plain + end
+		values = append(values, open+html.EscapeString(plain)+end, "<b>"+string(isolate(plain))+"</b>")
 	}
 	escaped := html.EscapeString(v.Lang.Text(key, marked...))
-	return template.HTML(strings.NewReplacer(open, "<b><bdi>", end, "</bdi></b>").Replace(escaped))
+	return template.HTML(strings.NewReplacer(values...).Replace(escaped))
+}
+
+// isolate sets a name or an address apart from the direction of the text around it.
+// What has no letter to tell its own by, as a phone number, runs from left to right.
+// A long address breaks where people would break it.
+func isolate(s string) template.HTML {
+	open := "<bdi>"
+	if !strings.ContainsFunc(s, unicode.IsLetter) {
+		open = `<bdi dir="ltr">`
+	}
+	return template.HTML(open + strings.ReplaceAll(html.EscapeString(s), "@", "@<wbr>") + "</bdi>")
 }
 
 // Message is the text of an error.
@@ -242,7 +254,7 @@ var templates = parse()
 // parse makes one template of each page: the layout with the page's own parts in
 // it.
 func parse() map[string]*template.Template {
-	funcs := template.FuncMap{"asset": ui.Path, "href": href, "stamp": stamp}
+	funcs := template.FuncMap{"asset": ui.Path, "href": href, "iso": isolate, "stamp": stamp}
 	frame := template.Must(template.New("").Funcs(funcs).ParseFS(pages, "pages/layout.html", "pages/parts.html"))
 	out := map[string]*template.Template{}
 	files, err := fs.Glob(pages, "pages/*.html")
