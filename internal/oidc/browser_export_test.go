@@ -1,8 +1,10 @@
 package oidc
 
 import (
+	"context"
 	"time"
 
+	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/tenant"
 )
 
@@ -33,4 +35,9 @@ func ReadRequest(app tenant.Application, query string) (q Request, answerable bo
 	}
 	err = q.read(app, f)
 	return q, true, err
+}
+
+// ApplicationOf is the application of a client id.
+func (s *Service) ApplicationOf(ctx context.Context, by access.Actor, clientID string) (tenant.Application, error) {
+	return s.application(ctx, by, clientID)
 }

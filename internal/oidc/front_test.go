@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -174,10 +175,18 @@ func (b *front) events(t *testing.T, action string) int {
 // A browser keeps cookies. It follows nothing by itself.
 type browser struct {
 	b       *front
+	ip      string
 	cookies map[string]string
 }
 
-func (b *front) browser() *browser { return &browser{b, map[string]string{}} }
+func (b *front) browser() *browser { return &browser{b, "192.0.2.7", map[string]string{}} }
+
+// trust has the provider take the certificate of a server of the test's.
+func (b *front) trust(server *httptest.Server) {
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	b.Outbound.TLS = &tls.Config{RootCAs: roots}
+}
 
 // An answer is what came back.
 type answer struct {
@@ -188,7 +197,7 @@ type answer struct {
 
 func (br *browser) do(t *testing.T, r *http.Request) answer {
 	t.Helper()
-	r.TLS, r.Host, r.RemoteAddr = &tls.ConnectionState{}, "cardea.test", "192.0.2.7:4000"
+	r.TLS, r.Host, r.RemoteAddr = &tls.ConnectionState{}, "cardea.test", br.ip+":4000"
 	for name, value := range br.cookies {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
