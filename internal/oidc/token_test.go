@@ -288,7 +288,7 @@ func TestCode(t *testing.T) {
 			"no verifier":             redeem(a, code, redirectURI, ""),
 			"verifier of 42":          redeem(a, code, redirectURI, verifier[:42]),
 			"verifier of 129":         redeem(a, code, redirectURI, strings.Repeat("x", 129)),
-			"altered code":            redeem(a, code[:len(code)-1]+"A", redirectURI, verifier),
+			"altered code":            redeem(a, strings.ToLower(code), redirectURI, verifier),
 			"the challenge, as plain": redeem(a, code, redirectURI, tokenHash(verifier)),
 		} {
 			t.Run(name, func(t *testing.T) { wantOAuth(t, answer, 400, "invalid_grant") })
