@@ -128,7 +128,7 @@ func keysFor(k jose.JSONWebKey) []jose.SignatureAlgorithm {
 			return []jose.SignatureAlgorithm{jose.ES256}
 		}
 	case ed25519.PublicKey:
-		return []jose.SignatureAlgorithm{jose.EdDSA}
+		return []jose.SignatureAlgorithm{jose.EdDSA, algEd25519}
 	case *rsa.PublicKey:
 		// Longer keys take longer to check, and a stranger brings theirs along.
 		if bits := key.N.BitLen(); bits >= 2048 && bits <= 4096 && key.E >= 3 {
@@ -140,15 +140,16 @@ func keysFor(k jose.JSONWebKey) []jose.SignatureAlgorithm {
 
 // isFor reports whether a key is good for an algorithm.
 func isFor(k jose.JSONWebKey, alg string) bool {
-	if k.Algorithm != "" && k.Algorithm != alg {
-		return false
+	return (k.Algorithm == "" || oldName(k.Algorithm) == oldName(alg)) && slices.Contains(keysFor(k), jose.SignatureAlgorithm(alg))
+}
+
+// oldName is the name of an algorithm from before RFC 9864. A key may have been
+// published with the one, and a signature made with the other.
+func oldName(alg string) string {
+	if alg == string(algEd25519) {
+		return string(jose.EdDSA)
 	}
-	for _, a := range keysFor(k) {
-		if string(a) == alg {
-			return true
-		}
-	}
-	return false
+	return alg
 }
 
 // candidates are the keys to try: of that id if the header names one, of the right
