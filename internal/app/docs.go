@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cardea-id/cardea/internal/kobil"
+	"github.com/cardea-id/cardea/internal/oidc"
 	"github.com/cardea-id/cardea/internal/openapi"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
@@ -31,6 +32,7 @@ var apiTags = []openapi.Tag{
 	{Name: "Users", Description: "The people of a tenant: create, find, change, delete, give roles."},
 	{Name: "Authentication", Description: "Sign people in on pages of your own, by link and code. The calls take the application's client_id and no key."},
 	{Name: "Sessions", Description: "Who is signed in, and the end of it."},
+	{Name: "OpenID Connect", Description: "The OpenID provider of the tenant. Its issuer is the tenant's own address; clients find all of it at /.well-known/openid-configuration."},
 	{Name: "Configuration", Description: "What a sign-in page needs to know of an application."},
 	{Name: "Applications", Description: "Programs that sign users in or call the API."},
 	{Name: "API keys", Description: "Secrets for management calls, each with its scopes."},
@@ -43,6 +45,11 @@ var apiTags = []openapi.Tag{
 
 // surfaces are the parts of the product that differ in how they answer errors.
 var surfaces = []openapi.Surface{
+	{
+		Prefixes: []string{"/oauth2/", "/.well-known/", "/device", "/auth/realms/{tenant}/protocol/", "/realms/{tenant}/protocol/", "/auth/realms/{tenant}/.well-known/", "/realms/{tenant}/.well-known/"},
+		Dialect:  oidc.Dialect, Error: oidc.Failure{},
+		Always: []*problem.Problem{web.ErrPlainHTTP, web.ErrInternal, tenant.ErrUnknownHost, tenant.ErrNotFound, tenant.ErrClient},
+	},
 	{
 		Prefixes: []string{"/digitanium/", "/auth/realms/", "/realms/"},
 		Dialect:  kobil.Dialect, Error: kobil.Failure{},

@@ -7,4 +7,4 @@ import (
 	"github.com/cardea-id/cardea/internal/app/apptest"
 )
 
-func TestMain(m *testing.M) { os.Exit(apptest.CheckSuite(m, signOut)) }
+func TestMain(m *testing.M) { os.Exit(apptest.CheckSuite(m, nil, signOut)) }

@@ -72,7 +72,7 @@ func (s *Service) mountAPI(r *web.Router) {
 				"later it ends the sign-in. What a confidential application got at the token endpoint is refreshed there.",
 				Errors: problems{session.ErrGrant}, Example: exampleStatus}},
 	} {
-		route.Public, route.Doc.Tag = true, tagAPI
+		route.Public, route.Own, route.Doc.Tag = true, true, tagAPI
 		r.Add(route)
 	}
 	s.mountSessions(r)

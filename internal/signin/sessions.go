@@ -36,7 +36,7 @@ func (s *Service) mountSessions(r *web.Router) {
 		{Method: "DELETE", Paths: []string{"/api/v1/users/{userid}/sessions/{sessionid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.deleteSession),
 			Doc: web.Doc{Summary: "End a session of a user", Text: "And what applications hold that hangs on it.",
 				Errors: problems{user.ErrNotFound, session.ErrNotFound}, Example: endedForm{1}}},
-		{Method: "GET", Paths: []string{"/api/v1/session"}, Public: true, Endpoint: web.Endpoint{Handler: web.Handler(s.getSession), Status: http.StatusOK, Out: reflect.TypeFor[current]()},
+		{Method: "GET", Paths: []string{"/api/v1/session"}, Public: true, Own: true, Endpoint: web.Endpoint{Handler: web.Handler(s.getSession), Status: http.StatusOK, Out: reflect.TypeFor[current]()},
 			Doc: web.Doc{Summary: "Get the session that one is signed in with", Text: "By a user's access token as Authorization: Bearer, else by the cookie of the browser, which only pages of this origin can send along and read. " +
 				"The token needs the scope openid; without profile and email the names and the address are empty.",
 				Errors: problems{ErrSignedOut, token.ErrToken}, Example: exampleCurrent}},

@@ -317,13 +317,17 @@ func judgePage(a Answer) error {
 	return nil
 }
 
-// CheckSuite runs the tests of a package and fails if a route of the product has
-// not answered well at least once, but for addresses that end like one of except.
-// It says nothing of a run that leaves tests out.
-func CheckSuite(m *testing.M, except ...string) int {
+// CheckSuite runs the tests of a package and fails if a route of the product that
+// belongs to the package has not answered well at least once: one that owns is true
+// of, or, if owns is nil, one that is neither SignIn's nor Provider's; but for addresses that end like one of
+// except. It says nothing of a run that leaves tests out.
+func CheckSuite(m *testing.M, owns func(address string) bool, except ...string) int {
 	code := m.Run()
 	if code != 0 || !isWhole() {
 		return code
+	}
+	if owns == nil {
+		owns = func(address string) bool { return !SignIn(address) && !Provider(address) }
 	}
 	shared.Lock()
 	defer shared.Unlock()
@@ -335,9 +339,9 @@ func CheckSuite(m *testing.M, except ...string) int {
 	}
 	var missing []string
 	for pattern, well := range answered {
-		address := strings.TrimSuffix(pattern, "/{$}")
+		_, address, _ := strings.Cut(strings.TrimSuffix(pattern, "/{$}"), " ")
 		excepted := slices.ContainsFunc(except, func(end string) bool { return strings.HasSuffix(address, end) })
-		if !well && !excepted {
+		if !well && !excepted && owns(address) {
 			missing = append(missing, pattern)
 		}
 	}
@@ -347,6 +351,21 @@ func CheckSuite(m *testing.M, except ...string) int {
 		return 1
 	}
 	return code
+}
+
+// SignIn reports whether an address belongs to package signin, for CheckSuite.
+func SignIn(address string) bool {
+	return startsLike(address, "/signin", "/signup", "/signout", "/account", "/api/v1/auth/", "/api/v1/accesstoken/", "/api/v1/session", "/api/v1/users/{userid}/sessions")
+}
+
+// Provider reports whether an address belongs to package oidc, for CheckSuite.
+func Provider(address string) bool {
+	return startsLike(address, "/oauth2/", "/.well-known/o", "/device", "/api/sso/", "/api/v1/sso/", "/auth/realms/{tenant}/protocol/", "/realms/{tenant}/protocol/",
+		"/auth/realms/{tenant}/.well-known/", "/realms/{tenant}/.well-known/")
+}
+
+func startsLike(address string, starts ...string) bool {
+	return slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(address, start) })
 }
 
 func isWhole() bool {
