@@ -109,7 +109,11 @@ func (s *Service) Start(ctx context.Context, tx *database.Tx, by access.Actor, u
 		ID: tx.NewID(), UserID: user, ApplicationID: application, AMR: p.AMR, ACR: p.ACR, AuthAt: p.At, From: from,
 		CreatedAt: tx.Now, SeenAt: tx.Now, ExpiresAt: tx.Now.Add(life.Absolute), idle: life.Idle, idleUntil: tx.Now.Add(life.Idle),
 	}
-	if err := makeRoom(ctx, tx, by.Tenant, user); err != nil {
+	crowded, err := makeRoom(ctx, tx, by.Tenant, user)
+	if err == nil {
+		err = s.ended(ctx, tx, by, user, "too_many", crowded)
+	}
+	if err != nil {
 		return Session{}, "", err
 	}
 	if err := insertSession(ctx, tx, by.Tenant, new, hash); err != nil {
@@ -244,6 +248,9 @@ func (s *Service) Forget() {
 
 // ended ends the grants of sessions that have ended and tells the log.
 func (s *Service) ended(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string, sessions []string) error {
+	if len(sessions) == 0 {
+		return nil
+	}
 	tx.OnCommit(s.Forget)
 	for _, id := range sessions {
 		grants, err := endGrants(ctx, tx, by.Tenant, reason, "session_id = $4 AND NOT outlives", id)

@@ -331,6 +331,26 @@ func TestRefreshRacingTheEndLeavesNothingGood(t *testing.T) {
 	})
 }
 
+func TestTheHundredAndFirstSessionEndsTheOneUsedLongestAgo(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		s, oldest := b.start(t, ann)
+		_, grant := b.open(t, session.Grant{UserID: ann, SessionID: s.ID, ApplicationID: app})
+		for range 100 {
+			b.pass(time.Millisecond)
+			b.start(t, ann)
+		}
+		if _, err := b.Find(t.Context(), b.DB, tenant, oldest); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("the oldest session: %v, want %v", err, session.ErrNotFound)
+		}
+		if _, err := b.refresh(t, grant); !errors.Is(err, session.ErrGrant) {
+			t.Errorf("its grant: %v, want %v", err, session.ErrGrant)
+		}
+		if list, err := b.List(t.Context(), b.DB, tenant, ann); err != nil || len(list) != 100 {
+			t.Errorf("%d sessions, %v; want 100", len(list), err)
+		}
+	})
+}
+
 func TestSweepRemovesWhatRanOut(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		s, _ := b.start(t, ann)

@@ -45,18 +45,16 @@ func insertSession(ctx context.Context, tx *database.Tx, tenant string, s Sessio
 }
 
 // makeRoom ends the sessions of a user beyond the limit, those used longest ago
-// first.
-func makeRoom(ctx context.Context, tx *database.Tx, tenant, user string) error {
-	_, err := tx.Exec(ctx, `
+// first, and returns their ids.
+func makeRoom(ctx context.Context, tx *database.Tx, tenant, user string) ([]string, error) {
+	rows, err := tx.Query(ctx, `
 		UPDATE sessions SET ended_at = $3, end_reason = 'too_many'
 		WHERE tenant_id = $1 AND id IN (
 			SELECT id FROM sessions WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL
-			ORDER BY seen_at DESC, id DESC LIMIT 1000 OFFSET $4)`,
+			ORDER BY seen_at DESC, id DESC LIMIT 1000 OFFSET $4)
+		RETURNING id`,
 		tenant, user, tx.Millis(), maxPerUser-1)
-	if err != nil {
-		return fmt.Errorf("make room for a session: %w", err)
-	}
-	return nil
+	return database.Collect(rows, err, "make room for a session", scanText)
 }
 
 // findSession returns the session with that id or token_hash, live or not.
