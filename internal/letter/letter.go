@@ -44,14 +44,15 @@ const (
 	Verify          Kind = "verify" // an e-mail address or a phone number
 	Reset           Kind = "reset"  // choose a new password
 	PasswordChanged Kind = "password_changed"
-	NewSignIn       Kind = "new_signin" // on a device not seen before
+	ContactChanged  Kind = "contact_changed" // e-mail address or phone number
+	NewSignIn       Kind = "new_signin"      // on a device not seen before
 )
 
 // Kinds lists them all.
-var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, NewSignIn}
+var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, ContactChanged, NewSignIn}
 
 // proves reports whether a letter of this kind proves something to whoever has it.
-func (k Kind) proves() bool { return k != PasswordChanged && k != NewSignIn }
+func (k Kind) proves() bool { return k != PasswordChanged && k != ContactChanged && k != NewSignIn }
 
 // A Brand is whose letter it is.
 type Brand struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
@@ -267,7 +266,7 @@ func (s *Service) takeAddress(ctx context.Context, o *owner, c contact, target s
 		if old, _ := c.of(o.user); old == target {
 			return nil
 		}
-		return s.warn(ctx, tx, o, contactChanged, page.ProfilePath)
+		return s.warn(ctx, tx, o, letter.ContactChanged, page.ProfilePath)
 	})
 	return in, err
 }
@@ -308,10 +307,6 @@ func (s *Service) postContactResend(w http.ResponseWriter, r *http.Request, o *o
 	return to(w, r, c.path+"/code", "state", sent.ID, "notice", "code_sent")
 }
 
-// contactChanged is the letter about another address. It is sent as soon as package
-// letter has words for it.
-const contactChanged letter.Kind = "contact_changed"
-
 // warn tells a user of a change of how they sign in, by mail, else by text message, to
 // the addresses that were in force before: whoever made the change in the user's stead
 // can not keep it from them. Where nobody can be written to, the change still counts.
@@ -320,7 +315,7 @@ func (s *Service) warn(ctx context.Context, tx *database.Tx, o *owner, kind lett
 	if l.To == "" {
 		l.Channel, l.To = notify.SMS, o.user.Phone
 	}
-	if l.To == "" || !slices.Contains(letter.Kinds, kind) {
+	if l.To == "" {
 		return nil
 	}
 	from := deviceOf(o.from)

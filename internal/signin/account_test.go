@@ -849,3 +849,20 @@ func TestConsentsAreListedAndTakenBack(t *testing.T) {
 		}
 	})
 }
+
+// Whoever changes an address in somebody's stead can not keep it from them.
+func TestContactChangeIsToldWhereOneWasReachedBefore(t *testing.T) {
+	for name, c := range map[string]struct{ path, address string }{"e-mail": {"/account/email", newMail}, "phone": {"/account/phone", annPhone}} {
+		t.Run(name, func(t *testing.T) {
+			apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+				offerSMS(t, w)
+				ann := member(t, w, annMail)
+				p := ann.ask(t, ann.Browser, c.path, c.address)
+				ann.Submit(t, p, "/code", "code", w.Code(t, c.address)).At(t, "/account")
+				if got := w.Letters(t, annMail)[0]; got.Subject != "Your sign-in details were changed" || strings.Contains(got.Text, c.address) {
+					t.Errorf("the letter says %q: %s", got.Subject, got.Text)
+				}
+			})
+		})
+	}
+}

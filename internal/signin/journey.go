@@ -399,6 +399,8 @@ func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attem
 		proved.PhoneVerified = &yes
 	}
 	switch {
+	case err == nil && u.Email != target && u.Phone != target:
+		return user.User{}, ErrCredentials.Because("what was proved is the user's username, and no address of theirs")
 	case err == nil && channel == notify.Email && !u.EmailVerified && u.Email == target, err == nil && channel == notify.SMS && !u.PhoneVerified && u.Phone == target:
 		return s.Users.Update(ctx, tx, by, u.ID, proved)
 	case err == nil:

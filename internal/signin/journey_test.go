@@ -23,7 +23,7 @@ import (
 	"github.com/cardea-id/cardea/internal/user"
 )
 
-func TestMain(m *testing.M) { os.Exit(m.Run()) }
+func TestMain(m *testing.M) { os.Exit(apptest.CheckSuite(m, apptest.SignIn)) }
 
 const (
 	ann    = "ann@example.com"
@@ -509,6 +509,19 @@ func TestSMSCodeSignsIn(t *testing.T) {
 		p := b.identify(t, "+49 151 1234 5678")
 		b.Submit(t, p, "/signin/code", "code", b.Code(t, "+4915112345678"))
 		b.wantIn(t, true)
+	})
+}
+
+// A username may look like an address. Whoever has the mailbox is not that user.
+func TestProvingAnAddressDoesNotOpenAUsername(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			_, err := b.Users.Create(ctx, tx, access.System(b.Demo.ID), user.User{Username: ann, Email: "bob@example.com", IsActive: true})
+			return err
+		})
+		p := b.identify(t, ann)
+		b.Submit(t, p, "/signin/code", "code", b.Code(t, ann)).Want(t, 401)
+		b.wantIn(t, false)
 	})
 }
 
