@@ -490,3 +490,20 @@ func thumbprintOf(t *testing.T, s signer) string {
 	}
 	return base64.RawURLEncoding.EncodeToString(sum)
 }
+
+// Whatever a stranger sends as a proof or an assertion is refused, not fallen over.
+func FuzzJWT(f *testing.F) {
+	f.Add(forge(`{"alg":"ES256","typ":"dpop+jwt","jwk":{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}}`, `{"jti":"1"}`, "s"))
+	f.Add(forge(`{"alg":"RS256","typ":"dpop+jwt","jwk":{"kty":"RSA","n":"AQ","e":"AQAB"}}`, `{}`, "s"))
+	f.Add("..")
+	now := time.Now()
+	app := application(json.RawMessage(`{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`))
+	f.Fuzz(func(t *testing.T, text string) {
+		if oidc.CheckAssertion(t.Context(), app, text, []string{issuer}, now) == nil {
+			t.Errorf("assertion %q was taken", text)
+		}
+		if _, err := oidc.CheckProof(text, "POST", endpoint, "token", now); err == nil {
+			t.Errorf("proof %q was taken", text)
+		}
+	})
+}
