@@ -136,7 +136,7 @@ var spoken = []string{
 	"authorization_pending", "slow_down", "expired_token", "access_denied", "invalid_dpop_proof", "invalid_token", "insufficient_scope",
 	"unsupported_response_type", "invalid_request_uri", "invalid_request_object", "request_not_supported",
 	"request_uri_not_supported", "registration_not_supported", "invalid_redirect_uri", "invalid_client_metadata", "invalid_software_statement",
-	"login_required", "consent_required", "interaction_required", "account_selection_required", "rate_limited",
+	"login_required", "consent_required", "interaction_required", "account_selection_required", "rate_limited", "https_required",
 }
 
 // A Failure is the body of an error (RFC 6749, section 5.2).
