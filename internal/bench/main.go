@@ -1,19 +1,19 @@
 // Command bench measures the product's speed and memory, and what the machine could
 // do at most at the same time.
 //
-//	machine.go   what bounds everything: hashes, signatures, reads and commits
-//	control.go   scratch servers that do only the essential work of a row
-//	data.go      the people, made from a seed
-//	place.go     a database with its tenants, server and control
-//	rows.go      what is asked of the product, row by row
-//	signin.go    applications, sessions, grants and passwords to ask with
+//	machine.go     what bounds everything: hashes, signatures, reads and commits
+//	control.go     scratch servers that do only the essential work of a row
+//	data.go        the people, made from a seed
+//	place.go       a database with its tenants, server and control
+//	rows.go        what is asked of the product, row by row
+//	signin.go      applications, sessions, grants and passwords to ask with
 //	signinrows.go  what is asked with them, row by row
-//	browser.go   signing in as a browser does
-//	keys.go      what tokens must say, and by which key
-//	load.go      windows, rates and percentiles
-//	client.go    the client: encoded requests over open connections
-//	process.go   children, their memory and how long they take to start
-//	report.go    the table, the JSON file and the table of docs/performance.md
+//	browser.go     signing in as a browser does
+//	keys.go        what tokens must say, and by which key
+//	load.go        windows, rates and percentiles
+//	client.go      the client: encoded requests over open connections
+//	process.go     children, their memory and how long they take to start
+//	report.go      the table, the JSON file and the table of docs/performance.md
 //
 // The product is bin/cardea in a process of its own, as it is delivered. Each row is
 // measured directly after its control, with the same client. Everything listens on

@@ -98,7 +98,7 @@ func (p *place) host() string { return p.tenants[0].slug + "." + baseHost }
 
 // headers are those of an application behind a proxy that ends TLS.
 func (p *place) headers() [][2]string {
-	return [][2]string{{"Authorization", "Bearer " + p.tenants[0].key}, {"X-Forwarded-For", "192.0.2.7"}, {"X-Forwarded-Proto", "https"}}
+	return append(secure[:2:2], [2]string{"Authorization", "Bearer " + p.tenants[0].key})
 }
 
 // encode writes a request down as it is sent.

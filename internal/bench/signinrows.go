@@ -16,6 +16,9 @@ const (
 	tokenPath     = "/oauth2/token"
 )
 
+// secure are the headers of a proxy that ends TLS.
+var secure = [][2]string{{"X-Forwarded-For", "192.0.2.7"}, {"X-Forwarded-Proto", "https"}}
+
 // encodeForm writes down a request with a form.
 func encodeForm(target, host string, headers [][2]string, form url.Values) request {
 	body := form.Encode()
@@ -29,7 +32,7 @@ func encodeForm(target, host string, headers [][2]string, form url.Values) reque
 func (p *place) post(target string, c client, form url.Values) request {
 	form.Set("client_id", c.clientID)
 	form.Set("client_secret", c.secret)
-	return encodeForm(target, p.host(), [][2]string{{"X-Forwarded-For", "192.0.2.7"}, {"X-Forwarded-Proto", "https"}}, form)
+	return encodeForm(target, p.host(), secure, form)
 }
 
 // postControl is the same to the control.
@@ -42,7 +45,7 @@ func postControl(target string, form url.Values) request {
 // documents are what everybody may have, as bytes that are ready.
 func (p *place) documents() []measuredRow {
 	document := func(name, path, text string, size int) measuredRow {
-		r := encode("GET", path, p.host(), [][2]string{{"X-Forwarded-For", "192.0.2.7"}, {"X-Forwarded-Proto", "https"}}, nil)
+		r := encode("GET", path, p.host(), secure, nil)
 		r.check = has(text, 0)
 		return measuredRow{name: name, product: pick([]request{r}), control: pick([]request{ofControl(fmt.Sprintf("/static/%d", size), nil)}),
 			goal: goal{rate: 65_000}, note: fmt.Sprintf("%s bytes", number(float64(size)))}
@@ -83,14 +86,19 @@ const few = 100
 func (p *place) introspections() []measuredRow {
 	ask, control := make([]request, len(p.signIn.signed)), make([]request, len(p.signIn.signed))
 	for i, u := range p.signIn.signed {
-		ask[i] = p.post("/oauth2/introspect", p.signIn.web, url.Values{"token": {u.access}})
-		ask[i].check = has(`{"active":true,"scope":"`+fullScope+`","client_id":"`+p.signIn.web.clientID+`","token_type":"Bearer","sub":"`+u.user+`"`, 1)
+		ask[i] = p.introspection(u)
 		control[i] = ofControl("/id/"+u.user, has(`"_id":"`+u.user+`"`, 1))
 	}
 	return []measuredRow{
 		{name: "introspection", product: pick(ask), control: pick(control), goal: goal{rate: 8000, p99: 8}, note: p.inTurn("tokens")},
 		{name: fmt.Sprintf("introspection of %d tokens", few), product: pick(ask[:few]), control: pick(control[:few])},
 	}
+}
+
+func (p *place) introspection(u signed) request {
+	r := p.post("/oauth2/introspect", p.signIn.web, url.Values{"token": {u.access}})
+	r.check = has(`{"active":true,"scope":"`+fullScope+`","client_id":"`+p.signIn.web.clientID+`","token_type":"Bearer","sub":"`+u.user+`"`, 1)
+	return r
 }
 
 func (p *place) inTurn(what string) string {
@@ -111,7 +119,7 @@ func (p *place) sessionChecks() []measuredRow {
 }
 
 func (p *place) sessionCheck(u signed) request {
-	r := encode("GET", "/api/v1/session", p.host(), [][2]string{{"X-Forwarded-For", "192.0.2.7"}, {"X-Forwarded-Proto", "https"}, {"Cookie", "__Host-cardea=" + u.cookie}}, nil)
+	r := encode("GET", "/api/v1/session", p.host(), append(secure[:2:2], [2]string{"Cookie", "__Host-cardea=" + u.cookie}), nil)
 	r.check = has(`"email":"`+u.email+`"`, 1)
 	return r
 }
