@@ -33,6 +33,7 @@ var apiTags = []openapi.Tag{
 	{Name: "Authentication", Description: "Sign people in on pages of your own, by link and code. The calls take the application's client_id and no key."},
 	{Name: "Sessions", Description: "Who is signed in, and the end of it."},
 	{Name: "OpenID Connect", Description: "The OpenID provider of the tenant. Its issuer is the tenant's own address; clients find all of it at /.well-known/openid-configuration."},
+	{Name: "Authorization", Description: "What an application does before and beside the pages of the provider: push a request, register itself, begin single sign-on."},
 	{Name: "Configuration", Description: "What a sign-in page needs to know of an application."},
 	{Name: "Applications", Description: "Programs that sign users in or call the API."},
 	{Name: "API keys", Description: "Secrets for management calls, each with its scopes."},
