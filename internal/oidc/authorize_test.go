@@ -1,9 +1,12 @@
 package oidc_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -385,6 +388,31 @@ func TestANewBrowserGetsOneName(t *testing.T) {
 		}
 		if len(names) != 1 {
 			t.Errorf("the browser got %d names", len(names))
+		}
+	})
+}
+
+// One request leads to one code, however often and wherever it is gone on with.
+func TestRequestRaceHasOneCode(t *testing.T) {
+	onFront(t, func(t *testing.T, b *front) {
+		br := b.browser()
+		back := br.authorize(t, b.public, nil).signsIn(t, b)
+		br.signIn(t, b.ann)
+		var wg sync.WaitGroup
+		var codes atomic.Int64
+		for range 100 {
+			tab := &browser{b, br.ip, maps.Clone(br.cookies)}
+			wg.Go(func() {
+				if a := tab.get(t, back); a.status == http.StatusSeeOther {
+					codes.Add(1)
+				} else if a.status != http.StatusBadRequest {
+					t.Errorf("got %d: %s", a.status, a.body)
+				}
+			})
+		}
+		wg.Wait()
+		if codes.Load() != 1 || b.count(t, "authorization_codes") != 1 {
+			t.Errorf("%d codes were sent, %d made", codes.Load(), b.count(t, "authorization_codes"))
 		}
 	})
 }

@@ -45,6 +45,12 @@ func TestCodeIsRefused(t *testing.T) {
 				}
 			})
 		}
+		t.Run("without the key it is bound to", func(t *testing.T) { // C2.55
+			code := b.freshCode(t, url.Values{"dpop_jkt": {strings.Repeat("A", 43)}})
+			if out, _ := b.redeem(t, code, nil); out.Error != "invalid_grant" {
+				t.Errorf("got %+v", out)
+			}
+		})
 		t.Run("expired", func(t *testing.T) {
 			code := b.freshCode(t, nil)
 			b.pass(time.Minute)
