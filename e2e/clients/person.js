@@ -128,9 +128,15 @@ export class Person {
 
   /**
    * Signs in from the page that asks who is there, by "code", "link" or "password".
-   * It returns what comes afterwards.
+   * It returns what comes afterwards, which is not the same page again.
    */
   async signIn(page, how, until) {
+    const next = await this.#prove(page, how, until)
+    if (next instanceof Page && next.status >= 400) throw new Error(`signing in ended at ${next.url} (${next.status}): ${next.text}`)
+    return next
+  }
+
+  async #prove(page, how, until) {
     const had = (await messages(this.who.email)).length
     const asked = await this.submit(page.form('/signin'), { identifier: this.who.email })
     switch (how) {

@@ -25,10 +25,11 @@ export async function start() {
     },
   }
   const app = express()
-  app.use('/auth/*path', (req, _, next) => {
+  const auth = ExpressAuth(config)
+  app.use('/auth/*path', (req, res, next) => {
     req.params[0] = req.params.path.join('/') // where Auth.js looks for what Express 5 names
-    next()
-  }, ExpressAuth(config))
+    return auth(req, res, next)
+  })
   app.get('/', async (req, res) => {
     const session = await getSession(req, config)
     res.send(session ? `Hello ${session.user.email}` : 'Hello stranger')

@@ -22,7 +22,7 @@ describe('oidc-client-ts', { concurrency: true }, () => {
       const context = await browser.newContext()
       try {
         const page = await context.newPage()
-        page.setDefaultTimeout(15_000)
+        page.setDefaultTimeout(30_000)
         const faults = []
         page.on('pageerror', (fault) => faults.push(fault.message))
         const who = how === 'password' ? owner : await createUser()

@@ -5,7 +5,7 @@ import { codeOf, createUser, issuer, linkOf, nextMessage, owner } from '../carde
 import { launch } from '../chromium.js'
 import { signIn } from '../person.js'
 
-describe('pages', { concurrency: true }, () => {
+describe('pages', { concurrency: 3 }, () => {
   let browser
   before(async () => { browser = await launch() })
   after(() => browser.close())
@@ -14,7 +14,7 @@ describe('pages', { concurrency: true }, () => {
   const open = (name, work, options) => test(name, async () => {
     const context = await browser.newContext(options)
     const page = await context.newPage()
-    page.setDefaultTimeout(15_000)
+    page.setDefaultTimeout(30_000)
     const faults = []
     page.on('pageerror', (fault) => faults.push(fault.message))
     page.on('console', (line) => line.type() === 'error' && !line.location().url.includes('favicon') && faults.push(line.text()))
