@@ -178,7 +178,7 @@ func TestErrorsAreOfTheDialect(t *testing.T) {
 		"no token":          {"/oauth2/userinfo", "", problem.New(problem.Unauthenticated, "access_token_required", "x"), 401, "invalid_token", `Bearer realm="cardea"`},
 		"bad token":         {"/oauth2/userinfo", "Bearer x", problem.New(problem.Unauthenticated, "invalid_token", "x"), 401, "invalid_token", `Bearer realm="cardea", error="invalid_token"`},
 		"little scope":      {"/oauth2/userinfo", "Bearer x", problem.New(problem.Forbidden, "insufficient_scope", "x"), 403, "insufficient_scope", `Bearer realm="cardea", error="insufficient_scope", scope="openid"`},
-		"proof at resource": {"/oauth2/userinfo", "DPoP x", problem.New(problem.Invalid, "invalid_dpop_proof", "x"), 401, "invalid_dpop_proof", `DPoP realm="cardea", algs="ES256 EdDSA PS256 RS256", error="invalid_dpop_proof"`},
+		"proof at resource": {"/oauth2/userinfo", "DPoP x", problem.New(problem.Invalid, "invalid_dpop_proof", "x"), 401, "invalid_dpop_proof", `DPoP realm="cardea", algs="ES256 EdDSA Ed25519 PS256 RS256", error="invalid_dpop_proof"`},
 		"proof at token":    {"/oauth2/token", "", problem.New(problem.Invalid, "invalid_dpop_proof", "x"), 400, "invalid_dpop_proof", ""},
 		"unavailable":       {"/oauth2/token", "", problem.New(problem.Unavailable, "busy", "x"), 503, "temporarily_unavailable", ""},
 	} {
