@@ -254,10 +254,12 @@ func (s *Service) List(ctx context.Context, db database.Reader, by access.Actor)
 
 // BySlug returns the tenant of that slug, at most a second old.
 func (s *Service) BySlug(ctx context.Context, slug string) (Tenant, error) {
-	if !slugForm.MatchString(slug) { // it comes from hosts and addresses, and may be no text at all
-		return Tenant{}, ErrNotFound
-	}
-	return s.tenants.Get(s.DB.Now(), "slug "+slug, func() (Tenant, error) { return findTenant(ctx, s.DB, "slug", slug) })
+	return s.tenants.Get(s.DB.Now(), "slug "+slug, func() (Tenant, error) {
+		if !slugForm.MatchString(slug) { // it comes from hosts and addresses, and may be no text at all
+			return Tenant{}, ErrNotFound
+		}
+		return findTenant(ctx, s.DB, "slug", slug)
+	})
 }
 
 // ByID returns the tenant of that id, at most a second old.

@@ -27,7 +27,7 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 		API(w, r, p)
 		return
 	}
-	rec.dialect(w, r, p)
+	rec.dialect(rec.path)(w, r, p)
 }
 
 // Status is the HTTP status of a kind of problem.

@@ -39,7 +39,7 @@ type Edge struct {
 }
 
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rec := &Record{start: time.Now(), dialect: e.Dialect(r.URL.Path)}
+	rec := &Record{start: time.Now(), dialect: e.Dialect, path: r.URL.Path}
 	e.identify(r, rec)
 	sw := &statusWriter{ResponseWriter: w}
 	r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
@@ -121,12 +121,14 @@ func (e *Edge) finish(w *statusWriter, r *http.Request, rec *Record) {
 		return
 	}
 	// The path and not the query: links and codes travel in queries.
-	args := append([]any{"request_id", rec.ID, "method", r.Method, "path", r.URL.Path, "status", w.status, "ms", float64(took.Microseconds()) / 1000,
-		"ip", rec.IP, "tenant", rec.Actor.Tenant, "actor", rec.Actor.Name}, rec.Fields...)
+	attrs := append([]slog.Attr{
+		slog.String("request_id", rec.ID), slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", w.status),
+		slog.Float64("ms", float64(took.Microseconds())/1000), slog.String("ip", rec.IP), slog.String("tenant", rec.Actor.Tenant), slog.String("actor", rec.Actor.Name),
+	}, rec.Fields...)
 	if rec.err != nil {
-		args = append(args, "err", rec.err.Error())
+		attrs = append(attrs, slog.String("err", rec.err.Error()))
 	}
-	e.Log.Log(r.Context(), level, "request", args...)
+	e.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
 // requestID takes over the id of a proxy if it is plain, else makes one. Nobody
@@ -206,16 +208,19 @@ func (e *Edge) forwardedFor(r *http.Request, client netip.Addr) netip.Addr {
 
 // parseHop reads an address, to which some proxies add the port.
 func parseHop(hop string) (netip.Addr, error) {
-	if a, err := netip.ParseAddrPort(hop); err == nil {
-		return a.Addr(), nil
+	if a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(hop, "["), "]")); err == nil {
+		return a, nil
 	}
-	return netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(hop, "["), "]"))
+	a, err := netip.ParseAddrPort(hop)
+	return a.Addr(), err
 }
 
 // CanonicalHost is a Host header in lower case, without port and trailing dot.
 func CanonicalHost(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
+	if strings.IndexByte(host, ':') >= 0 { // the usual case needs no parser
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
 	}
 	return strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
 }

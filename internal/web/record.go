@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
@@ -21,10 +22,11 @@ type Record struct {
 	// AuthErr is why the credentials that came along are not good; routes that
 	// anyone may call do not mind.
 	AuthErr error
-	Fields  []any // more for the log: pairs of name and value
+	Fields  []slog.Attr // more for the log
 
 	start   time.Time
-	dialect Dialect
+	dialect func(path string) Dialect // nil: API
+	path    string                    // that was asked
 	err     error
 	query   url.Values
 	route   string
