@@ -1,6 +1,7 @@
 # The few verbs of this repository; "make" alone lists them. They need Go, git and
-# GNU make. PostgreSQL's server programs, for the tests, are found or, on Debian
-# and Ubuntu as root, installed: see internal/database/dbtest/withpostgres.
+# GNU make. PostgreSQL's server programs, Node and Chromium, for the tests, are found
+# or, on Debian and Ubuntu as root, installed: see internal/database/dbtest/withpostgres
+# and e2e/programs_test.go.
 
 PKG  ?= ./...
 RUN  ?=
@@ -19,7 +20,7 @@ golden = $(addprefix ./,$(sort $(dir $(shell git grep -l --untracked 'flag.Bool.
 
 .PHONY: help
 help: ## list these verbs
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r verb what; do printf '  make %-9s %s\n' "$$verb" "$$what"; done
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r verb what; do printf '  make %-11s %s\n' "$$verb" "$$what"; done
 
 .PHONY: run
 run: build ## build and start the developer's server with its demo tenant (ARGS="--listen 127.0.0.1:9000")
@@ -57,9 +58,16 @@ generate: $(withpostgres) ## rewrite generated files and golden files
 bench: build $(withpostgres) ## measure speed, on PostgreSQL with durable commits and on SQLite (ARGS="-quick")
 	$(withpostgres) -durable -- go run ./internal/bench $(ARGS)
 
+pictures = $(or $(TMPDIR),/tmp)/cardea-screenshots
+
+.PHONY: screenshots
+screenshots: ## take pictures of all hosted pages, to look at (360 and 1280 pixels, bright and dark, English and Arabic)
+	go test ./e2e -count=1 -timeout 30m -screenshots $(pictures)
+	@echo "the pictures are in $(pictures)"
+
 .PHONY: clean
 clean: ## remove what was built; the developer's data in .cardea stays
-	rm -rf bin
+	rm -rf bin e2e/clients/node_modules e2e/clients/runtime/node_modules
 
 # Always asked of go, which knows better than make whether it is up to date.
 .PHONY: $(withpostgres)

@@ -37,7 +37,7 @@ func TestClients(t *testing.T) {
 func (p programs) run(t *testing.T, s *server, file string) {
 	t.Helper()
 	s.start(t)
-	cmd := exec.CommandContext(t.Context(), p.node, "--test", "--test-reporter=spec", "--test-timeout=120000", file)
+	cmd := exec.CommandContext(t.Context(), p.node, "--test", "--test-reporter=spec", "--test-timeout=300000", file)
 	cmd.Env = append(os.Environ(), "CARDEA_BOOTSTRAP="+filepath.Join(s.dir, "bootstrap.json"), "CARDEA_CHROMIUM="+p.chromium, "NO_COLOR=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -24,8 +25,15 @@ import (
 // binary is the program under test, built once per run.
 var binary string
 
+// To look at the pages: go test ./e2e -screenshots FOLDER
+var screenshots = flag.String("screenshots", "", "take pictures of all hosted pages into this folder instead of testing")
+
 func TestMain(m *testing.M) {
+	flag.Parse()
 	os.Exit(func() int {
+		if *screenshots != "" {
+			return takePictures(*screenshots)
+		}
 		dir, err := os.MkdirTemp("", "cardea-e2e-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

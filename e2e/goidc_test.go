@@ -89,7 +89,7 @@ func (s *server) registerGoApplication(t *testing.T, provider *oidc.Provider, st
 		Secret string `json:"client_secret"`
 	}
 	status, err := s.call(t.Context(), "POST", "/api/v1/applications", map[string]any{"name": "A Go application", "redirect_uris": []string{goCallback}}, &made)
-	if err != nil || status != http.StatusOK {
+	if err != nil || status != http.StatusCreated {
 		t.Fatalf("register = %d, %v", status, err)
 	}
 	endpoint := provider.Endpoint()

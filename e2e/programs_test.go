@@ -180,6 +180,29 @@ func TestLockFilesNameNoHost(t *testing.T) {
 	}
 }
 
+// takePictures has Chromium take pictures of all pages into a folder.
+func takePictures(folder string) (code int) {
+	folder, err := filepath.Abs(folder)
+	if err == nil {
+		err = os.MkdirAll(folder, 0o750)
+	}
+	var p programs
+	if err == nil {
+		p, err = findPrograms()
+	}
+	if err == nil {
+		cmd := exec.Command(p.node, "screenshots.js", folder)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = clientsFolder, os.Stdout, os.Stderr
+		cmd.Env = append(os.Environ(), "CARDEA_CHROMIUM="+p.chromium)
+		err = cmd.Run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
 // sources are the files of the clients. Go's cache of test results knows of files
 // that the test itself has looked at.
 func sources(t *testing.T) (tests []string) {
