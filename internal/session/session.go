@@ -49,9 +49,6 @@ var (
 // way.
 const maxPerUser = 100
 
-// touchAfter is how long a session is used before that is written down.
-const touchAfter = time.Minute
-
 // A Session is a user who is signed in.
 type Session struct {
 	ID            string
@@ -95,6 +92,7 @@ type Service struct {
 
 	sessions database.Fresh[Session]
 	grants   database.Fresh[Grant]
+	uses     uses
 }
 
 // isLive reports whether the session holds at the moment now.
@@ -170,18 +168,7 @@ func (s *Service) Current(ctx context.Context, tenant, token string) (Session, e
 	if found, err = s.live(found, err); err != nil {
 		return Session{}, err
 	}
-	return found, s.touch(ctx, tenant, found)
-}
-
-// touch notes that a session is in use, if that was not done lately.
-func (s *Service) touch(ctx context.Context, tenant string, used Session) error {
-	if s.DB.Now().Sub(used.SeenAt) < touchAfter {
-		return nil
-	}
-	return s.DB.Write(ctx, func(tx *database.Tx) error {
-		tx.OnCommit(s.sessions.Clear)
-		return touchSession(ctx, tx, tenant, used.ID)
-	})
+	return found, s.noteUse(ctx, use{tenant, found.ID}, string(hash), found.SeenAt)
 }
 
 // IsLive reports whether the session of an id holds, as of at most a second ago.

@@ -85,14 +85,12 @@ func updateProof(ctx context.Context, tx *database.Tx, tenant, id string, p Proo
 	return s, orNotFound(err, ErrNotFound, "renew session")
 }
 
-func touchSession(ctx context.Context, tx *database.Tx, tenant, id string) error {
-	_, err := tx.Exec(ctx, `
+// touchSession travels with the commit: nothing hangs on whether there is still
+// something to note.
+func touchSession(tx *database.Tx, u use) {
+	tx.Later(`
 		UPDATE sessions SET seen_at = $3, idle_until = $3 + idle
-		WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND idle_until > $3`, tenant, id, tx.Millis())
-	if err != nil {
-		return fmt.Errorf("touch session: %w", err)
-	}
-	return nil
+		WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND idle_until > $3`, u.tenant, u.session, tx.Millis())
 }
 
 func listSessions(ctx context.Context, db database.Reader, tenant, user string, now time.Time) ([]Session, error) {
@@ -115,6 +113,21 @@ func endSessions(ctx context.Context, tx *database.Tx, tenant, user, reason, con
 func scanText(row database.Scanner) (text string, err error) {
 	err = row.Scan(&text)
 	return text, err
+}
+
+// holdSession makes whoever ends a live session wait until tx has ended, and fails if
+// it has ended: what is made from a session ends with it, also if both happen at once.
+func holdSession(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	n, err := tx.Exec(ctx, `
+		UPDATE sessions SET seen_at = seen_at
+		WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND idle_until > $3 AND expires_at > $3`, tenant, id, tx.Millis())
+	if err != nil {
+		return fmt.Errorf("hold session: %w", err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	return nil
 }
 
 const grantColumns = `id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle_until, expires_at, ended_at`
