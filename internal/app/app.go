@@ -234,7 +234,7 @@ func (a *App) mount() error {
 	edge := &web.Edge{
 		Log: a.Log, TrustedProxies: proxies, AllowHTTP: a.Config.Dev, Dialect: a.dialectOf,
 		PublicHost: a.Config.publicAuthority(), Knows: a.Tenants.AnswersAt,
-		Next: a.Tenants.Resolve(a.canonical(a.Router)),
+		Next: oidc.CORS(a.Tenants.Resolve(a.canonical(a.Router))),
 	}
 	a.Handler = edge
 	if a.metrics != nil {

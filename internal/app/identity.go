@@ -60,7 +60,9 @@ func (a *App) buildIdentity() (err error) {
 		DB: a.DB, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Ring: a.Ring, SignIn: a.SignIn, Limits: limits,
 		Outbound: a.Outbound, Jobs: a.Jobs, Hasher: a.Hasher, Places: a.places, Log: a.Log, Dev: a.Config.Dev,
 	}
-	a.SignIn.Ended, a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.SessionEnded, a.Provider.RevokeConsent, a.consents
+	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application
+	a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.RevokeConsent, a.consents
+	a.Tenants.Own = oidc.IsProtocol
 	return nil
 }
 

@@ -254,7 +254,7 @@ func (s *Service) stored(w http.ResponseWriter, r *http.Request, handle string) 
 // namedClient is application for where nobody could prove to be the client: the answer
 // is no challenge to do so.
 func (s *Service) namedClient(ctx context.Context, by access.Actor, clientID string) (tenant.Application, error) {
-	app, err := s.application(ctx, by, clientID)
+	app, err := s.findClient(ctx, by, clientID)
 	if errors.Is(err, errClient) {
 		err = tenant.ErrClient.Because("%w", err)
 	}

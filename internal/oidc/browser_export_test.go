@@ -39,5 +39,5 @@ func ReadRequest(app tenant.Application, query string) (q Request, answerable bo
 
 // ApplicationOf is the application of a client id.
 func (s *Service) ApplicationOf(ctx context.Context, by access.Actor, clientID string) (tenant.Application, error) {
-	return s.application(ctx, by, clientID)
+	return s.findClient(ctx, by, clientID)
 }

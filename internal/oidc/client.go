@@ -105,6 +105,9 @@ func (s *Service) proveClient(r *http.Request, by access.Actor, f form) (app ten
 
 // findClient returns the application of a client id within the actor's tenant.
 func (s *Service) findClient(ctx context.Context, by access.Actor, id string) (tenant.Application, error) {
+	if isDocumentID(id) {
+		return s.ofDocument(ctx, by, id)
+	}
 	app, err := s.Tenants.ByClientID(ctx, id)
 	if errors.Is(err, tenant.ErrClient) || err == nil && app.TenantID != by.Tenant {
 		return tenant.Application{}, errClient.Because("no such client here")

@@ -16,6 +16,7 @@ import (
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/token"
 )
 
 // codeLifetime is how long an authorization code waits to be used.
@@ -91,7 +92,9 @@ func (s *Service) spendCode(ctx context.Context, by access.Actor, app tenant.App
 // state and nothing else.
 func (s *Service) spendSSOCode(ctx context.Context, by access.Actor, app tenant.Application, code, state string) (session.Grant, codeDetail, error) {
 	return s.spend(ctx, by, app, code, "", func(tx *database.Tx, hash []byte) (codeRow, error) {
-		return takeSSOCode(ctx, tx, by.Tenant, hash, app.ID, secret.Hash(state))
+		row, err := takeSSOCode(ctx, tx, by.Tenant, hash, app.ID, secret.Hash(state))
+		row.stateHash = secret.Hash(state)
+		return row, err
 	})
 }
 
@@ -135,7 +138,8 @@ func (s *Service) openGrant(ctx context.Context, tx *database.Tx, by access.Acto
 	if app.IsPublic() {
 		g.KeyThumbprint = thumbprint
 	}
-	return s.Sessions.Open(ctx, tx, by, g, lifetimes(app))
+	g.Detail.Open = row.stateHash != nil // nobody proved to be the application
+	return s.Sessions.Open(ctx, tx, by, g, token.GrantLifetimes(app))
 }
 
 // codeAgain decides about a code that could not be taken. One that was used already

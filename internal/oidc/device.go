@@ -23,6 +23,7 @@ import (
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
 	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/web"
 )
 
@@ -41,9 +42,6 @@ const (
 	userCodeLetters = "BCDFGHJKLMNPQRSTVWXZ"
 	userCodeLength  = 8
 )
-
-// deviceStarts bounds the codes that a stranger can have made. Key("", address).
-var deviceStarts = ratelimit.Limit{Name: "device_code", Count: 60, Per: 10 * time.Minute}
 
 // errUserCode is for a code that is unknown, expired, decided, or typed by another
 // person before.
@@ -135,7 +133,7 @@ func (s *Service) startDevice(ctx context.Context, by access.Actor, app tenant.A
 	seen := device.Describe(by.UserAgent)
 	country, city := s.Places.Locate(by.IP)
 	asked := deviceRequest{Scope: q.Scope, Resources: q.Resources, Name: joined(" on ", seen.Name, seen.OS), Place: joined(", ", city, country), IP: by.IP, At: s.now()}
-	if err := s.Limits.Take(ctx, by.Tenant, deviceStarts.For(ratelimit.Key("", by.IP))); err != nil {
+	if err := s.Limits.Take(ctx, by.Tenant, ratelimit.DeviceStarts.For(ratelimit.Key("", by.IP))); err != nil {
 		return "", "", err
 	}
 	for range 3 {
@@ -414,7 +412,7 @@ func (s *Service) openDevice(ctx context.Context, tx *database.Tx, c call, row d
 	}
 	return s.Sessions.Open(ctx, tx, c.by, session.Grant{
 		UserID: row.user, Outlives: true, ApplicationID: c.app.ID, Scope: row.asked.Scope, Detail: row.detail, KeyThumbprint: ofRefresh(c.app, c.thumbprint),
-	}, lifetimes(c.app))
+	}, token.GrantLifetimes(c.app))
 }
 
 // poll says why a device gets nothing yet, and has it wait longer if it can not wait.

@@ -36,10 +36,7 @@ const (
 
 // application returns the application of a client id in the actor's tenant; errClient
 // if there is none.
-func (s *Service) application(ctx context.Context, by access.Actor, clientID string) (tenant.Application, error) {
-	if !isDocumentID(clientID) {
-		return s.findClient(ctx, by, clientID)
-	}
+func (s *Service) ofDocument(ctx context.Context, by access.Actor, clientID string) (tenant.Application, error) {
 	t, err := s.Tenants.ByID(ctx, by.Tenant)
 	if err != nil {
 		return tenant.Application{}, err

@@ -147,7 +147,7 @@ func (s *Service) leave(r *http.Request, f form) (l leave, err error) {
 	if clientID == "" {
 		return l, nil
 	}
-	l.app, err = s.application(r.Context(), l.by, clientID)
+	l.app, err = s.findClient(r.Context(), l.by, clientID)
 	if errors.Is(err, errClient) { // deleted since: sign out all the same
 		return l, nil
 	}

@@ -231,18 +231,6 @@ func (s *Service) asked(r *http.Request) (by access.Actor, t tenant.Tenant, issu
 	return by, t, issuer, err
 }
 
-// lifetimes are those of the grants of an application.
-func lifetimes(app tenant.Application) session.Lifetimes {
-	life := session.GrantLifetimes
-	if app.OAuth.RefreshTokenIdle > 0 {
-		life.Idle = time.Duration(app.OAuth.RefreshTokenIdle) * time.Second
-	}
-	if app.OAuth.RefreshTokenAbsolute > 0 {
-		life.Absolute = time.Duration(app.OAuth.RefreshTokenAbsolute) * time.Second
-	}
-	return life
-}
-
 // isActive reports whether a user may be given tokens, as of at most a second ago.
 // The end of all grants comes with the transaction that disables a user; this is for
 // a grant that was being made meanwhile.

@@ -10,6 +10,7 @@ import (
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
+	"github.com/cardea-id/cardea/internal/token"
 )
 
 // errCredentials is the answer to a wrong password, an unknown user, and one who can
@@ -81,7 +82,7 @@ func (s *Service) enter(ctx context.Context, c call, id string, q request) (g se
 		g, err = s.Sessions.Open(ctx, tx, c.by, session.Grant{
 			UserID: id, SessionID: in.ID, ApplicationID: c.app.ID, Scope: q.Scope, KeyThumbprint: ofRefresh(c.app, c.thumbprint),
 			Detail: session.Detail{AuthAt: in.AuthAt, AMR: in.AMR, ACR: in.ACR, Audience: q.Resources},
-		}, lifetimes(c.app))
+		}, token.GrantLifetimes(c.app))
 		return err
 	})
 	if errors.Is(err, session.ErrNotFound) {

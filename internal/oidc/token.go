@@ -256,7 +256,7 @@ func (c call) answer(t token.Tokens, g session.Grant) tokenAnswer {
 	a := tokenAnswer{Access: t.Access, Type: t.Type, ExpiresIn: int64(t.ExpiresIn.Seconds()), Refresh: t.Refresh, ID: t.ID, Scope: t.Scope, realm: c.realm}
 	if c.realm && t.Refresh != "" {
 		issued := t.ExpiresAt.Add(-t.ExpiresIn)
-		a.RefreshExpiresIn = int64(min(lifetimes(c.app).Idle, g.ExpiresAt.Sub(issued)).Seconds())
+		a.RefreshExpiresIn = int64(min(token.GrantLifetimes(c.app).Idle, g.ExpiresAt.Sub(issued)).Seconds())
 	}
 	if c.realm {
 		if a.SessionState = g.SessionID; a.SessionState == "" {

@@ -10,7 +10,6 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/session"
-	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/user"
 	"github.com/cardea-id/cardea/internal/web"
@@ -153,8 +152,8 @@ func (s *Service) wanted(ctx context.Context, tenantID string, a token.Access) (
 	if err != nil || len(g.Detail.Claims) == 0 {
 		return nil, err
 	}
-	app, err := s.Tenants.ByClientID(ctx, a.ClientID)
-	if errors.Is(err, tenant.ErrClient) || err == nil && app.ID != g.ApplicationID {
+	app, err := s.findClient(ctx, access.Visitor(tenantID, ""), a.ClientID)
+	if errors.Is(err, errClient) || err == nil && app.ID != g.ApplicationID {
 		return nil, nil
 	}
 	return token.Requested(g.Detail.Claims), err

@@ -32,7 +32,21 @@ func Browser(w http.ResponseWriter, r *http.Request) string {
 	}
 	name := rand.Text()
 	setCookie(w, r, browserCookie, name)
+	rename(r, cookieName(r, browserCookie), name)
 	return name
+}
+
+// rename puts a cookie into a request as if it had come with it, in place of those of
+// the same name: asked again, Browser answers the same.
+func rename(r *http.Request, name, value string) {
+	sent := r.Cookies()
+	r.Header.Del("Cookie")
+	for _, c := range sent {
+		if c.Name != name {
+			r.AddCookie(c)
+		}
+	}
+	r.AddCookie(&http.Cookie{Name: name, Value: value})
 }
 
 // browserOf returns the browser's name, or nothing.

@@ -69,6 +69,10 @@ var (
 	// section 5.1). Key("", address).
 	UserCode = Limit{Name: "user_code", Count: 10, Per: 15 * time.Minute}
 
+	// DeviceStarts bounds the codes for devices that a stranger can have made
+	// (RFC 8628, section 3.1). Key("", address).
+	DeviceStarts = Limit{Name: "device_code", Count: 60, Per: 10 * time.Minute}
+
 	// Registration bounds the applications that register themselves (RFC 7591).
 	// Key("", address).
 	Registration = Limit{Name: "registration", Count: 10, Per: time.Hour}
@@ -78,5 +82,5 @@ var (
 var Limits = []Limit{
 	SignIn, Account, SignInAddress, SecondFactor, Send, Resend, SendAddress,
 	SMSRange, SMSCountry, CodeTries, Redeem, SignUp,
-	ClientSecret, APIKey, UserCode, Registration,
+	ClientSecret, APIKey, UserCode, DeviceStarts, Registration,
 }

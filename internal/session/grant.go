@@ -59,9 +59,15 @@ type Detail struct {
 	Open bool `json:"open,omitempty"`
 }
 
-// Open makes a grant from g, whose id and times are set here.
+// Open makes a grant from g, whose id and times are set here. The session it comes
+// from must be live, else it is ErrNotFound.
 func (s *Service) Open(ctx context.Context, tx *database.Tx, by access.Actor, g Grant, life Lifetimes) (Grant, error) {
 	g.ID, g.CreatedAt, g.ExpiresAt, g.generation, g.rotatedAt, g.idleUntil = tx.NewID(), tx.Now, tx.Now.Add(life.Absolute), 1, tx.Now, tx.Now.Add(life.Idle)
+	if g.SessionID != "" {
+		if err := holdSession(ctx, tx, by.Tenant, g.SessionID); err != nil {
+			return Grant{}, err
+		}
+	}
 	if err := insertGrant(ctx, tx, by.Tenant, g, life.Idle); err != nil {
 		return Grant{}, err
 	}
@@ -215,7 +221,10 @@ func (s *Service) behind(ctx context.Context, tenant, token string) (g Grant, ge
 	if err != nil {
 		return Grant{}, 0, err
 	}
-	g, err = s.Grant(ctx, tenant, id)
+	g, err = findGrant(ctx, s.DB, tenant, id) // a generation of a second ago says nothing
+	if err == nil && !g.isLive(s.DB.Now()) {
+		err = ErrGrant
+	}
 	return g, generation, err
 }
 

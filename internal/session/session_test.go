@@ -247,12 +247,15 @@ func TestRefreshRefuses(t *testing.T) {
 		_, bound := b.open(t, session.Grant{UserID: ann, ApplicationID: app, KeyThumbprint: "a key"})
 		for name, call := range map[string]func() error{
 			"another application": func() error { _, _, err := b.Refresh(t.Context(), b.by, token, ann, ""); return err },
-			"another tenant":      func() error { _, _, err := b.Refresh(t.Context(), access.Visitor(other, ""), token, app, ""); return err },
-			"no key":              func() error { _, _, err := b.Refresh(t.Context(), b.by, bound, app, ""); return err },
-			"altered":             func() error { _, err := b.refresh(t, token[:len(token)-6]+"AAAAAA"); return err },
-			"longer":              func() error { _, err := b.refresh(t, token+"A"); return err },
-			"empty":               func() error { _, err := b.refresh(t, ""); return err },
-			"no token":            func() error { _, err := b.refresh(t, "rt_\x00"); return err },
+			"another tenant": func() error {
+				_, _, err := b.Refresh(t.Context(), access.Visitor(other, ""), token, app, "")
+				return err
+			},
+			"no key":   func() error { _, _, err := b.Refresh(t.Context(), b.by, bound, app, ""); return err },
+			"altered":  func() error { _, err := b.refresh(t, token[:len(token)-6]+"AAAAAA"); return err },
+			"longer":   func() error { _, err := b.refresh(t, token+"A"); return err },
+			"empty":    func() error { _, err := b.refresh(t, ""); return err },
+			"no token": func() error { _, err := b.refresh(t, "rt_\x00"); return err },
 		} {
 			if err := call(); !errors.Is(err, session.ErrGrant) {
 				t.Errorf("%s: %v, want %v", name, err, session.ErrGrant)

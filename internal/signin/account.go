@@ -306,7 +306,7 @@ func (s *Service) accessTo(ctx context.Context, o *owner) (out []page.Access, er
 		note(found, g.ApplicationID, g.Scope, g.CreatedAt, g.UsedAt())
 	}
 	for id, a := range found {
-		app, err := s.Tenants.Application(ctx, s.DB, access.System(o.by.Tenant), id)
+		app, err := s.Applications(ctx, s.DB, o.by.Tenant, id)
 		if errors.Is(err, tenant.ErrApplicationNotFound) {
 			continue // it was deleted, and can do nothing any more
 		}

@@ -158,7 +158,7 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, c *call, a attempt
 	if err := finishAttempt(ctx, tx, c.by.Tenant, a.ID); err != nil {
 		return out, err
 	}
-	by, life := c.by, grantLifetimes(c.app)
+	by, life := c.by, token.GrantLifetimes(c.app)
 	by.Name = "user:" + u.ID
 	shown := session.Proof{AMR: amrOf(a.Method), ACR: a.Request.acr(), At: a.ProvedAt}
 	in, _, err := s.Sessions.Start(ctx, tx, by, u.ID, c.app.ID, shown, c.from, session.Lifetimes{Idle: life.Absolute, Absolute: life.Absolute})
@@ -181,14 +181,6 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, c *call, a attempt
 	out.user = u
 	out.user.LastLoginAt = tx.Now
 	return out, audit.Append(tx, by, s.event(c.visit, a, "signin.succeeded", audit.Success, ""))
-}
-
-// grantLifetimes are those of what an application holds.
-func grantLifetimes(app tenant.Application) session.Lifetimes {
-	return session.Lifetimes{
-		Idle:     cmp.Or(time.Duration(app.OAuth.RefreshTokenIdle)*time.Second, session.GrantLifetimes.Idle),
-		Absolute: cmp.Or(time.Duration(app.OAuth.RefreshTokenAbsolute)*time.Second, session.GrantLifetimes.Absolute),
-	}
 }
 
 // issue makes the tokens of an admission, outside of the transaction: signing must not

@@ -120,7 +120,7 @@ func (s *Service) app(ctx context.Context, tenantID string, a attempt) page.App 
 	if a.ApplicationID == "" {
 		return page.App{}
 	}
-	app, err := s.Tenants.ActiveApplication(ctx, tenantID, a.ApplicationID)
+	app, err := s.Applications(ctx, s.DB, tenantID, a.ApplicationID)
 	if err != nil {
 		return page.App{} // it was deleted, or its name can wait
 	}

@@ -71,6 +71,10 @@ type Service struct {
 	Ended func(ctx context.Context, tx *database.Tx, by access.Actor, user, session string) error
 	// Consents lists what a user has allowed applications of others, and RevokeConsent
 	// takes it back. They belong to a package above this one, and may be nil.
+	// Applications returns an application of a tenant, also one that is not registered
+	// but describes itself at an address of its own; tenant.ErrApplicationNotFound if
+	// there is none.
+	Applications  func(ctx context.Context, db database.Reader, tenantID, id string) (tenant.Application, error)
 	Consents      func(ctx context.Context, tenantID, userID string) ([]Consent, error)
 	RevokeConsent func(ctx context.Context, tx *database.Tx, by access.Actor, userID, applicationID string) error
 

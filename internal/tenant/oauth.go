@@ -65,6 +65,9 @@ type OAuth struct {
 	RefreshTokenIdle     int64 `json:"refresh_token_idle_lifetime,omitempty" doc:"Seconds, 30 days if absent"`
 	RefreshTokenAbsolute int64 `json:"refresh_token_lifetime,omitempty" doc:"Seconds, 90 days if absent"`
 
+	// SecondFactor is MFARequired, or empty for what the tenant says.
+	SecondFactor string `json:"second_factor,omitempty" doc:"required: nobody signs in to this application with one factor. What the tenant says if absent"`
+
 	RequirePAR  bool `json:"require_pushed_authorization_requests,omitempty"`
 	RequireDPoP bool `json:"dpop_bound_access_tokens,omitempty"`
 	// WithoutPKCE lets a confidential application leave PKCE out.
@@ -114,6 +117,9 @@ func (o *OAuth) check() error {
 		}
 	default:
 		return bad("token_endpoint_auth_method", "This way of proving who an application is is not known.")
+	}
+	if o.SecondFactor != "" && o.SecondFactor != MFARequired {
+		return bad("second_factor", "A second factor is required, or as the tenant says.")
 	}
 	if o.ApplicationType != "" && o.ApplicationType != "web" && o.ApplicationType != "native" {
 		return bad("application_type", "An application is of type web or native.")

@@ -76,6 +76,29 @@ type Settings struct {
 	Branding Branding `json:"branding"`
 	Kobil    Kobil    `json:"kobil"`
 	SignIn   SignIn   `json:"sign_in"`
+	MFA      MFA      `json:"mfa"`
+}
+
+// When a second factor is asked for.
+const (
+	MFAOff      = "off"
+	MFAOptional = "optional"
+	MFARequired = "required"
+)
+
+// MFA says when users need a second factor. The zero value asks those who have set one
+// up.
+type MFA struct {
+	// Mode is MFAOff, MFAOptional or MFARequired; MFAOptional if empty.
+	Mode string `json:"mode,omitempty"`
+	// RequiredForRoles are ids of roles whose holders need one whatever the mode.
+	RequiredForRoles []string `json:"required_for_roles,omitempty"`
+	// Email and SMS let a code that is sent be the second factor. Both are weaker than an
+	// authenticator app or a passkey.
+	Email bool `json:"email,omitempty"`
+	SMS   bool `json:"sms,omitempty"`
+	// NoRemember asks every time, in every browser.
+	NoRemember bool `json:"no_remember,omitempty"`
 }
 
 // SignIn says how users get in. The zero value allows links, codes by e-mail and
@@ -135,6 +158,10 @@ type Service struct {
 	// Tokens returns the actor of an access token, for management calls that come with
 	// one in place of a key. It may be nil.
 	Tokens func(ctx context.Context, by access.Actor, bearer string) (access.Actor, error)
+
+	// Own reports whether what is at a path reads its bearer tokens by itself, so that
+	// they are not taken for those of a management call. It may be nil.
+	Own func(path string) bool
 
 	// PublicURL is the public address, without a path.
 	PublicURL string
