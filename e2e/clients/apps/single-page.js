@@ -13,10 +13,12 @@ const library = path.resolve(path.dirname(createRequire(import.meta.url).resolve
 
 /**
  * Starts the application. With "frame" it has no refresh token and renews in a
- * hidden frame instead (prompt=none).
+ * hidden frame instead (prompt=none). With "elsewhere" it is on another site than
+ * Cardea is, for a browser.
  */
-export async function start({ frame = false } = {}) {
-  const { url, serve, close } = await listen()
+export async function start({ frame = false, elsewhere = false } = {}) {
+  const { url: near, serve, close } = await listen()
+  const url = elsewhere ? near.replace('localhost', '127.0.0.1') : near
   const registered = await createApplication('Shop', [url + '/', url + '/silent'], {
     token_endpoint_auth_method: 'none',
     grant_types: frame ? ['authorization_code'] : ['authorization_code', 'refresh_token'],
