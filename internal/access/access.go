@@ -28,6 +28,8 @@ const (
 	RolesRead         Permission = "roles:read"
 	RolesWrite        Permission = "roles:write"
 	OrganizationsRead Permission = "organizations:read"
+	ConnectionsRead   Permission = "connections:read"
+	ConnectionsWrite  Permission = "connections:write"
 	ApplicationsRead  Permission = "applications:read"
 	ApplicationsWrite Permission = "applications:write"
 	KeysWrite         Permission = "keys:write"
@@ -40,6 +42,7 @@ const (
 // All lists every permission, in the order they are shown.
 var All = []Permission{
 	UsersRead, UsersWrite, UsersExportHashes, RolesRead, RolesWrite, OrganizationsRead,
+	ConnectionsRead, ConnectionsWrite,
 	ApplicationsRead, ApplicationsWrite, KeysWrite, LogsRead, TenantsRead, TenantsWrite, SCIM,
 }
 
