@@ -66,6 +66,28 @@ type appCreate struct {
 	Name          string   `arg:"" help:"What people see."`
 	RedirectURI   []string `sep:"none" placeholder:"URL" help:"Where sign-in may return to; may be repeated."`
 	AllowedOrigin []string `sep:"none" placeholder:"ORIGIN" help:"Origin whose pages may call the API; may be repeated."`
+	oauthFlags
+}
+
+// oauthFlags are the OAuth settings that are asked for most. The API has all of them.
+type oauthFlags struct {
+	Public     bool     `help:"It can keep no secret: a page or a program on its user's machine."`
+	Native     bool     `help:"It runs on its user's own machine and may use any port on loopback."`
+	ThirdParty bool     `help:"It belongs to somebody else: users are asked for consent."`
+	Grant      []string `sep:"none" placeholder:"TYPE" help:"Grant type it may use, in place of the usual ones; may be repeated."`
+	Scope      []string `sep:"none" placeholder:"SCOPE" help:"Scope it may have for itself; may be repeated."`
+	LogoutURI  []string `sep:"none" placeholder:"URL" help:"Where signing out may lead to; may be repeated."`
+}
+
+func (f oauthFlags) settings() tenant.OAuth {
+	o := tenant.OAuth{ThirdParty: f.ThirdParty, GrantTypes: f.Grant, Scopes: f.Scope, PostLogoutRedirectURIs: f.LogoutURI}
+	if f.Public {
+		o.AuthMethod = tenant.AuthNone
+	}
+	if f.Native {
+		o.ApplicationType = "native"
+	}
+	return o
 }
 
 // Run creates.
@@ -74,7 +96,7 @@ func (c *appCreate) Run(p *program) error {
 		var f appForm
 		err := s.write(func(tx *database.Tx) error {
 			a, key, err := s.Tenants.CreateApplication(s.ctx, tx, by, tenant.Application{
-				Name: c.Name, RedirectURIs: c.RedirectURI, AllowedOrigins: c.AllowedOrigin,
+				Name: c.Name, RedirectURIs: c.RedirectURI, AllowedOrigins: c.AllowedOrigin, OAuth: c.settings(),
 			})
 			f = appFormOf(a, key)
 			return err

@@ -60,6 +60,7 @@ type commands struct {
 	Doctor      doctor        `cmd:"" group:"care" help:"Look for what is wrong with the installation."`
 	Healthcheck healthcheck   `cmd:"" group:"care" help:"Ask the running server whether it is ready; for containers."`
 	Config      configCommand `cmd:"" group:"care" help:"Show the configuration in force and where each value comes from."`
+	Breached    breached      `cmd:"" name:"breached-passwords" group:"care" help:"Make the file of stolen passwords that nobody may choose."`
 	Version     versionOf     `cmd:"" group:"care" help:"Show the version."`
 	Completion  completion    `cmd:"" group:"care" help:"Print a script that completes commands in a shell."`
 	Complete    complete      `cmd:"" hidden:"" name:"__complete"`
@@ -156,7 +157,7 @@ func grammarFor(args []string) reflect.Value {
 func newParser(grammar any, settings settingFlags) (*kong.Kong, error) {
 	return kong.New(grammar,
 		kong.Name("cardea"),
-		kong.Description("Cardea keeps the users of a software product, in isolated tenants, and answers the user APIs of SSOJet and KOBIL. Sign-in is not there yet."),
+		kong.Description("Cardea keeps the users of a software product, in isolated tenants, and signs them in, is an OpenID provider, and answers the APIs of SSOJet and KOBIL."),
 		kong.ExplicitGroups(groups),
 		kong.Embed(settings.target, `group:"`+settingsGroup+`"`),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),

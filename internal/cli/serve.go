@@ -150,6 +150,10 @@ Cardea for developers: %[1]s
   API key        %[7]s
   All of it in   %[8]s
 
+  Sign in        %[1]s/signin
+  Mail           %[1]s/dev/mailbox
+  OpenID issuer  %[1]s
+
 Try it:
 
   # SSOJet API

@@ -47,6 +47,7 @@ var (
 	ErrNotFound    = problem.New(problem.NotFound, "tenant_not_found", "There is no such tenant.")
 	ErrExists      = problem.New(problem.Conflict, "tenant_exists", "A tenant of this name exists already.")
 	ErrInvalid     = problem.New(problem.Invalid, "invalid_tenant", "A tenant's name has 1 to 63 lower-case letters, digits and inner hyphens.")
+	ErrSettings    = problem.New(problem.Invalid, "invalid_settings", "A setting has a value that is not allowed.")
 	ErrUnknownHost = problem.New(problem.Misdirected, "unknown_host", "No tenant of this installation answers at this host name.")
 )
 
@@ -90,15 +91,15 @@ const (
 // up.
 type MFA struct {
 	// Mode is MFAOff, MFAOptional or MFARequired; MFAOptional if empty.
-	Mode string `json:"mode,omitempty"`
+	Mode string `json:"mode"`
 	// RequiredForRoles are ids of roles whose holders need one whatever the mode.
-	RequiredForRoles []string `json:"required_for_roles,omitempty"`
+	RequiredForRoles []string `json:"required_for_roles"`
 	// Email and SMS let a code that is sent be the second factor. Both are weaker than an
 	// authenticator app or a passkey.
-	Email bool `json:"email,omitempty"`
-	SMS   bool `json:"sms,omitempty"`
+	Email bool `json:"email"`
+	SMS   bool `json:"sms"`
 	// NoRemember asks every time, in every browser.
-	NoRemember bool `json:"no_remember,omitempty"`
+	NoRemember bool `json:"no_remember"`
 }
 
 // SignIn says how users get in. The zero value allows links, codes by e-mail and
@@ -106,20 +107,20 @@ type MFA struct {
 type SignIn struct {
 	// First is what comes after the identifier: "email" or "password"; "email" if
 	// empty.
-	First      string `json:"first,omitempty"`
-	NoEmail    bool   `json:"no_email,omitempty"`    // no links and codes by e-mail
-	NoPassword bool   `json:"no_password,omitempty"` // no passwords
-	NoSignUp   bool   `json:"no_sign_up,omitempty"`  // only users that are there already
-	SMS        bool   `json:"sms,omitempty"`         // codes by text message
+	First      string `json:"first"`
+	NoEmail    bool   `json:"no_email"`    // no links and codes by e-mail
+	NoPassword bool   `json:"no_password"` // no passwords
+	NoSignUp   bool   `json:"no_sign_up"`  // only users that are there already
+	SMS        bool   `json:"sms"`         // codes by text message
 	// MinPassword is the least length of a password that stands alone; 15 if zero.
-	MinPassword int `json:"min_password,omitempty"`
+	MinPassword int `json:"min_password"`
 	// Lifetimes of sessions in seconds; zero means the default.
-	SessionIdle     int64 `json:"session_idle,omitempty"`
-	SessionAbsolute int64 `json:"session_absolute,omitempty"`
+	SessionIdle     int64 `json:"session_idle"`
+	SessionAbsolute int64 `json:"session_absolute"`
 	// Registration lets applications register themselves (RFC 7591).
-	Registration bool `json:"registration,omitempty"`
+	Registration bool `json:"registration"`
 	// ClientDocuments takes the address of a metadata document for a client id.
-	ClientDocuments bool `json:"client_documents,omitempty"`
+	ClientDocuments bool `json:"client_documents"`
 }
 
 // Kobil settings tune the KOBIL form of the user API where its contract is
@@ -319,11 +320,31 @@ func (s *Service) SaveSettings(ctx context.Context, tx *database.Tx, by access.A
 	if err := by.Require(access.TenantsWrite); err != nil {
 		return err
 	}
+	if err := settings.check(); err != nil {
+		return err
+	}
 	if err := updateSettings(ctx, tx, id, settings); err != nil {
 		return err
 	}
 	tx.OnCommit(s.forget)
 	return audit.Append(tx, by, audit.Event{Action: "tenant.updated", Target: "tenant", TargetID: id})
+}
+
+// check judges what a tenant may choose.
+func (s Settings) check() error {
+	const year = 365 * 24 * 3600
+	in := s.SignIn
+	switch {
+	case in.First != "" && in.First != "email" && in.First != "password":
+		return ErrSettings.In("sign_in.first")
+	case in.NoEmail && in.NoPassword && !in.SMS:
+		return ErrSettings.Saying("Nobody could sign in: leave e-mail, passwords or text messages on.").In("sign_in")
+	case in.MinPassword != 0 && (in.MinPassword < 8 || in.MinPassword > 64):
+		return ErrSettings.Saying("The least length of a password is 8 to 64 characters.").In("sign_in.min_password")
+	case min(in.SessionIdle, in.SessionAbsolute) < 0 || max(in.SessionIdle, in.SessionAbsolute) > year:
+		return ErrSettings.Saying("Sessions live at most a year.").In("sign_in.session_absolute")
+	}
+	return nil
 }
 
 // forget drops what is kept in memory, after a change in this process.
