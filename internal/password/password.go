@@ -23,8 +23,10 @@ package password
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
@@ -76,6 +78,20 @@ func Find(ctx context.Context, db database.Reader, tenant, user string) (hash st
 		return "", false, fmt.Errorf("find password: %w", err)
 	}
 	return hash, temporary, nil
+}
+
+// ChangedAt returns when the password in force was chosen; the zero time if there is
+// none. An upgraded hash is the same password.
+func ChangedAt(ctx context.Context, db database.Reader, tenant, user string) (time.Time, error) {
+	var at int64
+	err := db.QueryRow(ctx, "SELECT changed_at FROM passwords WHERE tenant_id = $1 AND user_id = $2", tenant, user).Scan(&at)
+	if errors.Is(err, database.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("find password: %w", err)
+	}
+	return time.UnixMilli(at).UTC(), nil
 }
 
 // A Verdict is what Verify found out. The zero value says that the password is
