@@ -44,3 +44,8 @@ export async function serveSamples() {
     }
   }
 }
+
+/** Keeps a page from sending its forms by itself, for page.addInitScript. */
+export function stay() {
+  HTMLFormElement.prototype.submit = HTMLFormElement.prototype.requestSubmit = () => {}
+}

@@ -7,7 +7,7 @@
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { launch } from './chromium.js'
-import { serveSamples } from './samples.js'
+import { serveSamples, stay } from './samples.js'
 
 const [folder] = process.argv.slice(2)
 if (!folder) throw new Error('usage: node screenshots.js FOLDER')
@@ -19,7 +19,7 @@ try {
       for (const width of [360, 1280]) {
         const context = await browser.newContext({ colorScheme, viewport: { width, height: width === 360 ? 720 : 800 }, reducedMotion: 'reduce' })
         const page = await context.newPage()
-        await page.route('**/callback', (route) => route.fulfill({ status: 204 })) // where a form sends itself
+        await page.addInitScript(stay)
         const into = path.join(folder, `${width}-${colorScheme}-${lang}`)
         await mkdir(into, { recursive: true })
         for (const name of samples.names) {

@@ -1,7 +1,9 @@
 /** People in front of Chromium, on the hosted pages as they are. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { codeOf, createUser, issuer, linkOf, nextMessage, owner } from '../cardea.js'
+import * as client from 'openid-client'
+import { listen } from '../apps/listen.js'
+import { codeOf, createApplication, createUser, issuer, linkOf, nextMessage, owner } from '../cardea.js'
 import { launch } from '../chromium.js'
 import { signIn } from '../person.js'
 
@@ -119,6 +121,55 @@ describe('pages', { concurrency: 3 }, () => {
     await page.goBack()
     await page.goBack()
     assert.ok(!(await page.content()).includes(owner.email), 'the account is not shown again')
+  })
+
+  /** An application that notes what browsers bring it. */
+  async function notebook() {
+    const { url, serve, close } = await listen()
+    const seen = []
+    serve(async (request, response) => {
+      let body = ''
+      for await (const part of request) body += part
+      const { pathname, searchParams } = new URL(request.url, url)
+      seen.push({ path: pathname, method: request.method, query: Object.fromEntries(searchParams), form: Object.fromEntries(new URLSearchParams(body)) })
+      response.setHeader('content-type', 'text/html').end('<title>Notebook</title>')
+    })
+    const app = await createApplication('Notebook', [url + '/callback'], { frontchannel_logout_uri: url + '/front', post_logout_redirect_uris: [url + '/bye'] })
+    const config = await client.discovery(new URL(issuer), app.client_id, {}, client.ClientSecretBasic(app.client_secret), { execute: [client.allowInsecureRequests] })
+    const verifier = client.randomPKCECodeVerifier()
+    const begin = async (more) => client.buildAuthorizationUrl(config, {
+      redirect_uri: url + '/callback', scope: 'openid email', state: 'theirs', code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256', ...more,
+    }).href
+    const redeem = (back) => client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: 'theirs' })
+    return { url, seen, config, begin, redeem, close }
+  }
+
+  open('an answer in a form goes to the application by itself', async (page) => {
+    const app = await notebook()
+    await page.goto(await app.begin({ response_mode: 'form_post' }))
+    await signIn(page, owner, 'password')
+    await page.waitForURL(app.url + '/callback')
+    const { method, form } = app.seen.find(({ path }) => path === '/callback')
+    assert.equal(method, 'POST')
+    assert.deepEqual([form.state, form.iss], ['theirs', issuer])
+    assert.ok(form.code)
+    await app.close()
+  })
+
+  open('signing out at one application tells the other in a frame', async (page) => {
+    const [app, other] = await Promise.all([notebook(), notebook()])
+    await page.goto(await other.begin())
+    await signIn(page, owner, 'password')
+    await page.waitForURL(other.url + '/callback**')
+    const { sid } = (await other.redeem(new URL(page.url()))).claims()
+    await page.goto(await app.begin())
+    await page.waitForURL(app.url + '/callback**')
+    const { id_token } = await app.redeem(new URL(page.url()))
+
+    await page.goto(client.buildEndSessionUrl(app.config, { id_token_hint: id_token, post_logout_redirect_uri: app.url + '/bye', state: 'left' }).href)
+    await page.waitForURL(app.url + '/bye?state=left')
+    assert.deepEqual(other.seen.find(({ path }) => path === '/front')?.query, { iss: issuer, sid })
+    await Promise.all([app.close(), other.close()])
   })
 
   open('speaks Arabic from right to left, as the browser asks for', async (page) => {
