@@ -312,14 +312,16 @@ func ReadBody(r *http.Request) ([]byte, error) {
 	if r.ContentLength > maxBody {
 		return nil, ErrTooLarge
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
+	// Room for most bodies at once; for more only as it comes, not as it is announced.
+	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), 8<<10)) + bytes.MinRead)
+	if _, err := body.ReadFrom(io.LimitReader(r.Body, maxBody+1)); err != nil {
 		return nil, ErrBody.Because("read: %w", err)
 	}
-	if len(body) > maxBody {
+	if body.Len() > maxBody {
 		return nil, ErrTooLarge
 	}
-	return bytes.TrimSpace(body), nil
+	return bytes.TrimSpace(body.Bytes()), nil
 }
 
 // checkDepth refuses JSON nested deeper than maxDepth before anything is built
