@@ -77,6 +77,25 @@ var (
 	hard   = ratelimit.Limit{Name: "hard", Count: 3, Delay: ratelimit.UntilReset, MaxDelay: ratelimit.UntilReset}
 )
 
+// A transaction that began a moment before the last one that counted is not refused
+// for that, and takes nothing back.
+func TestUseFromAMomentAgoCounts(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		b := newBench(db)
+		use := inRow.For("ann")
+		for i := range inRow.Count {
+			if !b.passes(t, use) {
+				t.Fatalf("use %d is refused", i+1)
+			}
+			b.pass(-5 * time.Millisecond)
+		}
+		if wait := b.wait(t, use); wait < inRow.Delay || wait > inRow.Delay+time.Second {
+			t.Errorf("after all uses the pause is %v, want %v", wait, inRow.Delay)
+		}
+	})
+}
+
 // Two processes, 200 attempts, a limit of 10.
 func TestOfManyAtOnceExactlyAsManyPassAsTheLimitSays(t *testing.T) {
 	t.Parallel()

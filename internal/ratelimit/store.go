@@ -50,7 +50,8 @@ func takeByRate(ctx context.Context, tx *database.Tx, s subject, l Limit) error 
 func (l Limit) interval() int64 { return max(1, l.Per.Milliseconds()/l.Count) }
 
 // takeInRow counts one more use in a row, unless the pause after the last one is
-// not over.
+// not over. The last one may seem to be yet to come: of two transactions at once the
+// one that began first may count last, and clocks of two machines differ.
 func takeInRow(ctx context.Context, tx *database.Tx, s subject, l Limit) error {
 	now, first, most := tx.Millis(), millis(l.Delay), millis(l.MaxDelay)
 	var taken int64
@@ -59,8 +60,9 @@ func takeInRow(ctx context.Context, tx *database.Tx, s subject, l Limit) error {
 		VALUES ($1, $2, $3, 1, $4, $5)
 		ON CONFLICT (tenant_id, name, key) DO UPDATE SET
 			taken = CASE WHEN rate_limits.expires_at <= $4 THEN 1 ELSE rate_limits.taken + 1 END,
-			at = $4, expires_at = $5
-		WHERE rate_limits.expires_at <= $4 OR rate_limits.at <= $4 - CASE
+			at = CASE WHEN rate_limits.at > $4 THEN rate_limits.at ELSE $4 END,
+			expires_at = CASE WHEN rate_limits.expires_at > $5 THEN rate_limits.expires_at ELSE $5 END
+		WHERE rate_limits.expires_at <= $4 OR rate_limits.taken < $6 OR rate_limits.at <= $4 - CASE
 			WHEN rate_limits.taken < $6 THEN 0
 			WHEN rate_limits.taken - $6 >= $7 THEN $8
 			ELSE CAST($9 AS BIGINT) << CAST(rate_limits.taken - $6 AS INTEGER) END
