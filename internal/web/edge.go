@@ -128,7 +128,9 @@ func (e *Edge) finish(w *statusWriter, r *http.Request, rec *Record) {
 	if rec.err != nil {
 		attrs = append(attrs, slog.String("err", rec.err.Error()))
 	}
-	e.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	line := slog.NewRecord(time.Now(), level, "request", 0) // without a look at the stack, which Log would take
+	line.AddAttrs(attrs...)
+	_ = e.Log.Handler().Handle(r.Context(), line) // Log drops its error, too
 }
 
 // requestID takes over the id of a proxy if it is plain, else makes one. Nobody

@@ -93,10 +93,16 @@ func guard(route Route) http.Handler {
 var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 func (ro *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_, pattern := ro.mux.Handler(r)
+	handler, pattern := ro.mux.Handler(r)
 	Of(r.Context()).route = pattern
-	if pattern != "" {
+	switch {
+	case pattern == "":
+	case strings.Contains(pattern, "{"): // once more, for the values in the path
 		ro.mux.ServeHTTP(w, r)
+		return
+	default:
+		r.Pattern = pattern
+		handler.ServeHTTP(w, r)
 		return
 	}
 	var allowed []string
