@@ -45,14 +45,17 @@ const (
 	Reset           Kind = "reset"  // choose a new password
 	PasswordChanged Kind = "password_changed"
 	ContactChanged  Kind = "contact_changed" // e-mail address or phone number
+	FactorChanged   Kind = "factor_changed"  // second factor
 	NewSignIn       Kind = "new_signin"      // on a device not seen before
 )
 
 // Kinds lists them all.
-var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, ContactChanged, NewSignIn}
+var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, ContactChanged, FactorChanged, NewSignIn}
 
 // proves reports whether a letter of this kind proves something to whoever has it.
-func (k Kind) proves() bool { return k != PasswordChanged && k != ContactChanged && k != NewSignIn }
+func (k Kind) proves() bool {
+	return k != PasswordChanged && k != ContactChanged && k != FactorChanged && k != NewSignIn
+}
 
 // A Brand is whose letter it is.
 type Brand struct {

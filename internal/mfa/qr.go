@@ -2,7 +2,6 @@ package mfa
 
 import (
 	"fmt"
-	"html/template"
 	"strings"
 
 	"rsc.io/qr"
@@ -24,14 +23,14 @@ func PNG(text string) ([]byte, error) {
 	return code.PNG(), nil
 }
 
-// SVG is a QR code as markup for a page, with what it is for a reader that does not
-// show it. It is black on white in every theme: cameras want it so.
-func SVG(text, title string) (template.HTML, error) {
+// Path is a QR code as the path of a picture in SVG, in a square of so many units, the
+// border included. It is to be black on white in every theme: cameras want it so.
+func Path(text string) (path string, size int, err error) {
 	code, err := encode(text)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	var path strings.Builder
+	var out strings.Builder
 	for y := range code.Size {
 		for x := 0; x < code.Size; x++ {
 			from := x
@@ -39,14 +38,11 @@ func SVG(text, title string) (template.HTML, error) {
 				x++
 			}
 			if x > from {
-				fmt.Fprintf(&path, "M%d %dh%dv1h-%dz", from+border, y+border, x-from, x-from)
+				fmt.Fprintf(&out, "M%d %dh%dv1h-%dz", from+border, y+border, x-from, x-from)
 			}
 		}
 	}
-	size := code.Size + 2*border
-	return template.HTML(fmt.Sprintf(
-		`<svg class="qr" viewBox="0 0 %d %d" role="img" aria-label="%s" shape-rendering="crispEdges"><path fill="#fff" d="M0 0h%dv%dH0z"/><path fill="#000" d="%s"/></svg>`,
-		size, size, template.HTMLEscapeString(title), size, size, path.String())), nil
+	return out.String(), code.Size + 2*border, nil
 }
 
 func encode(text string) (*qr.Code, error) {

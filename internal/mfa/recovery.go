@@ -50,9 +50,10 @@ func (s *Service) PeekRecovery(ctx context.Context, db database.Reader, tenant, 
 }
 
 // Recover uses a link up and takes from its user the factors they have lost, in the
-// transaction that sets up the new one, before Enroll. It returns ErrRecovery.
-func (s *Service) Recover(ctx context.Context, tx *database.Tx, by access.Actor, user, token string) error {
-	n, err := tx.Exec(ctx, "DELETE FROM factor_recoveries WHERE tenant_id = $1 AND user_id = $2 AND token_hash = $3 AND expires_at > $4", by.Tenant, user, secret.Hash(token), tx.Millis())
+// transaction that sets up the new one, before Enroll. The token comes as its hash
+// (secret.Hash). It returns ErrRecovery.
+func (s *Service) Recover(ctx context.Context, tx *database.Tx, by access.Actor, user string, tokenHash []byte) error {
+	n, err := tx.Exec(ctx, "DELETE FROM factor_recoveries WHERE tenant_id = $1 AND user_id = $2 AND token_hash = $3 AND expires_at > $4", by.Tenant, user, tokenHash, tx.Millis())
 	if err != nil {
 		return fmt.Errorf("use recovery: %w", err)
 	}

@@ -6,6 +6,7 @@ import "time"
 const (
 	ProfilePath      = "/account"
 	PasswordPath     = "/account/password"
+	SecurityPath     = "/account/security"
 	SessionsPath     = "/account/sessions"
 	ApplicationsPath = "/account/applications"
 )
@@ -32,6 +33,7 @@ func (*AccountView) Tabs() []Tab {
 	return []Tab{
 		{ProfilePath, "account.profile", "person"},
 		{PasswordPath, "account.password", "key"},
+		{SecurityPath, "account.security", "shield"},
 		{SessionsPath, "account.sessions", "devices"},
 		{ApplicationsPath, "account.applications", "apps"},
 	}

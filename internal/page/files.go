@@ -19,6 +19,14 @@ func (*SignOut) file() string             { return "sign-out" }
 func (*SignedOut) file() string           { return "signed-out" }
 func (*FormPost) file() string            { return "form-post" }
 func (*Error) file() string               { return "error" }
+func (*SecondChoice) file() string        { return "second-choice" }
+func (*SecondCode) file() string          { return "second-code" }
+func (*SecondEnroll) file() string        { return "second-enroll" }
+func (*BackupCodes) file() string         { return "backup-codes" }
+func (*Recover) file() string             { return "recover" }
+func (*AccountSecurity) file() string     { return "account-security" }
+func (*AccountEnroll) file() string       { return "account-enroll" }
+func (*AccountCodes) file() string        { return "account-codes" }
 func (*AccountProfile) file() string      { return "account-profile" }
 func (*AccountContact) file() string      { return "account-contact" }
 func (*AccountPassword) file() string     { return "account-password" }

@@ -35,6 +35,8 @@ var kinds = map[string]kind{
 	"new_password":     {"password", "new-password", ""},
 	"code":             {"text", "one-time-code", "numeric"},
 	"number":           {"text", "off", "numeric"},
+	"backup_code":      {"text", "off", ""},
+	"app_name":         {"text", "off", ""},
 	"user_code":        {"text", "off", ""},
 }
 
@@ -100,7 +102,9 @@ func (in Input) Optional() bool { return in.isName() }
 // Plain reports whether a keyboard must leave what is typed alone.
 func (in Input) Plain() bool { return !in.isName() }
 
-func (in Input) isName() bool { return in.Kind == "given_name" || in.Kind == "family_name" }
+func (in Input) isName() bool {
+	return in.Kind == "given_name" || in.Kind == "family_name" || in.Kind == "app_name"
+}
 
 // Latin reports whether what is typed runs from left to right in every language.
 func (in Input) Latin() bool { return !in.isName() && !in.Secret() }

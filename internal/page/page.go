@@ -80,6 +80,7 @@ type Brand struct {
 // Notices are the values that View.Notice may have.
 var Notices = []string{
 	"profile_saved", "email_changed", "phone_changed", "email_verified", "phone_verified",
+	"factor_added", "factor_removed", "device_forgotten",
 	"password_changed", "session_ended", "sessions_ended", "access_revoked", "code_sent",
 }
 
@@ -357,10 +358,10 @@ func originsOf(addresses []string) (out []string) {
 }
 
 // Dialect answers problems of a surface that people look at: the page says what
-// happened and what to do. view makes the View for a request.
-func Dialect(view func(w http.ResponseWriter, r *http.Request) View) web.Dialect {
+// happened and what to do. view makes the View for a request and its problem.
+func Dialect(view func(w http.ResponseWriter, r *http.Request, p *problem.Problem) View) web.Dialect {
 	return func(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
-		page := Problem(view(w, r), p, web.Of(r.Context()).ID)
+		page := Problem(view(w, r, p), p, web.Of(r.Context()).ID)
 		if err := Render(w, r, web.Status(p.Kind), page); err != nil {
 			panic(err) // the edge answers it
 		}

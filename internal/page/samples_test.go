@@ -98,6 +98,8 @@ func samples(v page.View) map[string]page.Page {
 	mistaken := own
 	mistaken.Errors = page.Errors{{Field: "current_password", Code: "credentials_invalid"}, {Field: "password", Code: "invalid_password"}}
 	ways := []page.Way{{Label: "Continue with Acme", Icon: "building", Action: "/signin/acme"}, {Label: "Continue with a passkey", Icon: "key", Action: "/signin/passkey"}}
+	key := page.Key{ID: "6694c154565dfee5166d1cc7", Path: "M4 4h7v1h-7z", Size: 37, Secret: "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ", URI: "otpauth://totp/Northwind:ann?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
+	codes := []string{"7K2M-9QXR-3TB5H", "0C4N-8WZE-6VJ1P", "5YHD-2RGA-7MKQ9", "3FST-1XBV-8CN0W", "9PJE-4TZ6-2HRYK", "6DMG-0QAS-5WX7B", "1VNC-3EK8-9PTJF", "8RZH-7YD2-4BGM6", "2WQX-5SAV-0KEN3", "4TBP-6JFC-1RHZ9"}
 	return map[string]page.Page{
 		"sign-in":       &page.SignIn{View: v, App: app, Action: "/signin", SignUpURL: "/signup"},
 		"sign-in.full":  &page.SignIn{View: branded, App: app, Takes: page.TakesAny, Identifier: "ann", Action: "/signin", SignUpURL: "/signup", Ways: ways, Known: []page.Person{ann, bo}},
@@ -150,6 +152,21 @@ func samples(v page.View) map[string]page.Page {
 			{ID: "1", App: logo, Scopes: scopes, Since: v.Now.Add(-2000 * time.Hour), LastUsed: v.Now.Add(-2 * time.Hour)},
 			{ID: "2", App: app, Scopes: scopes[:2], Since: v.Now.Add(-100 * time.Hour)},
 		}},
+		"second-choice":      &page.SecondChoice{View: v, App: app, BackURL: "/signin", Ways: []page.SecondWay{{Kind: "passkey", URL: "/p"}, {Kind: "totp", URL: "/t"}, {Kind: "sms", Address: "••• 678", Action: "/s"}, {Kind: "email", Address: "a•••@northwind.example", Action: "/s"}, {Kind: "backup_code", URL: "/b"}}},
+		"second-code":        &page.SecondCode{View: v, Kind: "totp", Action: "/second", Remember: true, OtherURL: "/choose", BackURL: "/signin"},
+		"second-code.sms":    &page.SecondCode{View: with(v, page.FieldError{Field: "code", Code: "code_invalid"}), Kind: "sms", Address: "••• 678", Action: "/second", ResendAction: "/send", ResendAt: v.Now.Add(20 * time.Second)},
+		"second-code.mail":   &page.SecondCode{View: v, Kind: "email", Address: "a•••@northwind.example", Action: "/second"},
+		"second-code.backup": &page.SecondCode{View: with(v, page.FieldError{Field: "code", Code: "second_factor_invalid"}), Kind: "backup_code", Action: "/second", OtherURL: "/choose"},
+		"second-enroll":      &page.SecondEnroll{View: v, App: app, BeginAction: "/enroll", BackURL: "/signin"},
+		"second-enroll.key":  &page.SecondEnroll{View: v, App: app, Key: key, Action: "/confirm", BackURL: "/signin"},
+		"backup-codes":       &page.BackupCodes{View: v, Codes: codes, DownloadAction: "/download", NextURL: "/next"},
+		"recover":            &page.Recover{View: v, Token: "t0ken", Action: "/recover"},
+		"account-security": &page.AccountSecurity{AccountView: own, AddAction: "/add", RemoveAction: "/remove", Codes: 7, CodesAction: "/codes", ForgetAction: "/forget",
+			Apps:       []page.AuthenticatorApp{{ID: "1", Name: "My old phone", Since: v.Now.Add(-9000 * time.Hour), LastUsed: v.Now.Add(-3 * time.Hour)}, {ID: "2", Since: v.Now.Add(-90 * time.Hour)}},
+			Remembered: []page.Session{{ID: "1", Device: there, Current: true}, {ID: "2", Device: page.Device{At: v.Now.Add(-90 * time.Hour)}, Phone: true}}},
+		"account-security.none":     &page.AccountSecurity{AccountView: own, AddAction: "/add"},
+		"account-enroll":            &page.AccountEnroll{AccountView: own, Key: key, Action: "/confirm", CloseURL: "/account/security"},
+		"account-codes":             &page.AccountCodes{AccountView: own, Codes: codes, DownloadAction: "/download", NextURL: "/account/security"},
 		"account-applications.none": &page.AccountApplications{AccountView: own},
 	}
 }

@@ -44,6 +44,8 @@ const (
 	VerifyEmail = "verify_email"
 	VerifyPhone = "verify_phone"
 	Reset       = "reset" // of a password
+	// SecondFactor is for a sign-in whose first factor was proved.
+	SecondFactor = "second_factor"
 )
 
 // Each of these covers unknown, used, expired and replaced alike, and what was sent
@@ -212,7 +214,7 @@ func (s *Service) make(ctx context.Context, tx *database.Tx, by access.Actor, c 
 
 // kinds are the letters of the purposes.
 var kinds = map[string]letter.Kind{
-	SignIn: letter.SignIn, SignUp: letter.SignUp, VerifyEmail: letter.Verify, VerifyPhone: letter.Verify, Reset: letter.Reset,
+	SignIn: letter.SignIn, SignUp: letter.SignUp, VerifyEmail: letter.Verify, VerifyPhone: letter.Verify, Reset: letter.Reset, SecondFactor: letter.SignIn,
 }
 
 func message(by access.Actor, c Challenge, look Look, token, code string) (notify.Message, error) {
