@@ -13,6 +13,7 @@ import (
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
+	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
 	"github.com/cardea-id/cardea/internal/token"
@@ -119,8 +120,24 @@ func (a *App) canonical(next http.Handler) http.Handler {
 	})
 }
 
-// pageDialect answers errors where people look.
-func (a *App) pageDialect() web.Dialect { return page.Dialect(a.SignIn.View) }
+// pageDialect answers errors where people look. A developer is told which field it was
+// and how to mend it.
+func (a *App) pageDialect() web.Dialect {
+	return page.Dialect(func(w http.ResponseWriter, r *http.Request, p *problem.Problem) page.View {
+		v := a.SignIn.View(w, r)
+		if !a.Config.Dev {
+			return v
+		}
+		v.Dev = []string{p.Code + ": " + p.Message}
+		for _, f := range p.Fields {
+			v.Dev = append(v.Dev, "field: "+f.Name)
+		}
+		if cause := errors.Unwrap(p); cause != nil {
+			v.Dev = append(v.Dev, "because: "+cause.Error())
+		}
+		return v
+	})
+}
 
 // isPage reports whether people look at what an address answers.
 func isPage(path string) bool {

@@ -26,6 +26,7 @@ import (
 	"github.com/cardea-id/cardea/internal/oidc"
 	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/page"
+	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
@@ -94,7 +95,7 @@ func newFront(t *testing.T, db *database.DB) *front {
 		case strings.HasPrefix(path, "/api/"):
 			return web.API
 		}
-		return page.Dialect(signIn.View)
+		return page.Dialect(func(w http.ResponseWriter, r *http.Request, _ *problem.Problem) page.View { return signIn.View(w, r) })
 	}}
 	b.populate(t)
 	return b

@@ -402,7 +402,7 @@ func TestProblemsAreTold(t *testing.T) {
 }
 
 func TestDialect(t *testing.T) {
-	answer := page.Dialect(func(http.ResponseWriter, *http.Request) page.View { return sampleView(lang.All()[0]) })
+	answer := page.Dialect(func(http.ResponseWriter, *http.Request, *problem.Problem) page.View { return sampleView(lang.All()[0]) })
 	w := httptest.NewRecorder()
 	answer(w, httptest.NewRequest("GET", "/", nil), page.ErrForm)
 	if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "Load it again") {

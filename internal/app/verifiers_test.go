@@ -1,0 +1,94 @@
+package app_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/ratelimit"
+)
+
+// verifiers are the routes that ask for a secret of their own, with the limit that
+// stops guessing at it. "" stands for what proves nothing by itself; a reason says why
+// no limit is needed: the secret has too many bits to guess, or is no secret.
+var verifiers = map[string]string{
+	"POST /signin":              ratelimit.Send.Name,
+	"POST /signup":              ratelimit.Send.Name,
+	"POST /signin/resend":       ratelimit.Send.Name,
+	"POST /signin/forgot":       ratelimit.Send.Name,
+	"POST /signin/code":         ratelimit.Redeem.Name,
+	"POST /signin/link":         ratelimit.Redeem.Name,
+	"POST /signin/reset":        ratelimit.Redeem.Name,
+	"POST /signin/password":     ratelimit.SignIn.Name,
+	"POST /signin/new-password": "no secret: the password was proved in the step before",
+	"POST /signin/account":      "no secret: the browser's session decides",
+	"POST /signin/finish":       "no secret: the attempt was proved elsewhere",
+	"POST /signout":             "no secret",
+
+	"POST /account":                     "no secret: the browser's session decides",
+	"POST /account/password":            ratelimit.SignIn.Name,
+	"POST /account/email":               ratelimit.Send.Name,
+	"POST /account/phone":               ratelimit.Send.Name,
+	"POST /account/email/code":          ratelimit.Redeem.Name,
+	"POST /account/phone/code":          ratelimit.Redeem.Name,
+	"POST /account/email/resend":        ratelimit.Send.Name,
+	"POST /account/phone/resend":        ratelimit.Send.Name,
+	"POST /account/email/verify":        ratelimit.Send.Name,
+	"POST /account/phone/verify":        ratelimit.Send.Name,
+	"POST /account/sessions/end":        "no secret: the browser's session decides",
+	"POST /account/sessions/end-others": "no secret: the browser's session decides",
+	"POST /account/applications/revoke": "no secret: the browser's session decides",
+
+	"POST /api/v1/auth/passwordless/magic-link/send":   ratelimit.Send.Name,
+	"POST /api/v1/auth/passwordless/magic-link/resend": ratelimit.Send.Name,
+	"POST /api/v1/auth/passwordless/magic-otp/send":    ratelimit.Send.Name,
+	"POST /api/v1/auth/passwordless/magic-otp/resend":  ratelimit.Send.Name,
+	"POST /api/v1/auth/passwordless/magic-otp/verify":  ratelimit.Redeem.Name,
+	"POST /api/v1/auth/passwordless/phone-otp/send":    ratelimit.Send.Name,
+	"POST /api/v1/auth/passwordless/phone-otp/resend":  ratelimit.Send.Name,
+	"POST /api/v1/auth/passwordless/phone-otp/verify":  ratelimit.Redeem.Name,
+
+	"POST /oauth2/token":                ratelimit.ClientSecret.Name,
+	"POST /oauth2/par":                  ratelimit.ClientSecret.Name,
+	"POST /oauth2/introspect":           ratelimit.ClientSecret.Name,
+	"POST /oauth2/revoke":               ratelimit.ClientSecret.Name,
+	"POST /oauth2/device_authorization": ratelimit.DeviceStarts.Name,
+	"POST /oauth2/register":             ratelimit.Registration.Name,
+	"POST /oauth2/userinfo":             "an access token is signed",
+	"POST /oauth2/authorize":            "no secret: it begins a sign-in",
+	"POST /oauth2/authorize/consent":    "no secret: the browser's session decides",
+	"POST /oauth2/logout":               "no secret: a hint is signed",
+	"POST /oauth2/logout/confirm":       "no secret: the browser's session decides",
+	"POST /device":                      ratelimit.UserCode.Name,
+	"POST /device/confirm":              ratelimit.UserCode.Name,
+}
+
+// A new route that asks for credentials of its own must say what stops guessing.
+func TestEveryVerifierHasItsLimit(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		limits := map[string]bool{}
+		for _, l := range ratelimit.Limits {
+			limits[l.Name] = true
+		}
+		seen := map[string]bool{}
+		for _, route := range w.Router.Routes() {
+			if !route.Own || route.Method == http.MethodGet {
+				continue
+			}
+			name := route.Method + " " + route.Paths[0]
+			limit, listed := verifiers[name]
+			seen[name] = true
+			if !listed {
+				t.Errorf("%s is not in the table of verifiers: which limit stops guessing at it?", name)
+			} else if !limits[limit] && !strings.Contains(limit, " ") {
+				t.Errorf("%s has the limit %q, which there is not", name, limit)
+			}
+		}
+		for name := range verifiers {
+			if !seen[name] {
+				t.Errorf("%s is in the table, and is no route", name)
+			}
+		}
+	})
+}
