@@ -132,13 +132,12 @@ func keepProfile(ctx context.Context, tx *database.Tx, tenant string, f Flow, se
 	return orNone(n, err, ErrFlow, "keep profile")
 }
 
-// keptProfile is the condition of statements on what is held: the connection is still
-// in use, too.
-const keptProfile = ` WHERE tenant_id = $1 AND attempt = $2 AND profile IS NOT NULL AND expires_at > $3
-	AND EXISTS (SELECT 1 FROM connections c WHERE c.tenant_id = $1 AND c.id = connection_id AND c.enabled) `
+// inUse is the condition that the connection of a flow is still in use.
+const inUse = `EXISTS (SELECT 1 FROM connections c WHERE c.tenant_id = $1 AND c.id = connection_id AND c.enabled)`
 
 func findProfile(ctx context.Context, db database.Reader, tenant, attempt string, now time.Time) (id string, sealed []byte, err error) {
-	err = db.QueryRow(ctx, `SELECT id, profile FROM connection_flows`+keptProfile, tenant, attempt, now.UnixMilli()).Scan(&id, &sealed)
+	err = db.QueryRow(ctx, `
+		SELECT id, profile FROM connection_flows WHERE tenant_id = $1 AND attempt = $2 AND profile IS NOT NULL AND expires_at > $3 AND `+inUse, tenant, attempt, now.UnixMilli()).Scan(&id, &sealed)
 	if errors.Is(err, database.ErrNoRows) {
 		return "", nil, nil
 	}
@@ -151,7 +150,7 @@ func findProfile(ctx context.Context, db database.Reader, tenant, attempt string
 // takeProfile is one statement, so that what is held is settled once.
 func takeProfile(ctx context.Context, tx *database.Tx, tenant string, f Flow) (sealed []byte, err error) {
 	err = tx.QueryRow(ctx, `
-		SELECT profile FROM connection_flows`+keptProfile+`AND id = $4`, tenant, f.Attempt, tx.Millis(), f.ID).Scan(&sealed)
+		SELECT profile FROM connection_flows WHERE tenant_id = $1 AND attempt = $2 AND profile IS NOT NULL AND expires_at > $3 AND id = $4 AND `+inUse, tenant, f.Attempt, tx.Millis(), f.ID).Scan(&sealed)
 	if err != nil {
 		return nil, orMissing(err, ErrFlow, "take profile")
 	}

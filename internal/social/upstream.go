@@ -107,6 +107,11 @@ func (t through) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: a.Status, Header: a.Header, Body: io.NopCloser(bytes.NewReader(a.Body)), ContentLength: int64(len(a.Body)), Request: r}, nil
 }
 
+// client follows no redirect, which would take code and secret along.
+func (s *Service) client() *http.Client {
+	return &http.Client{Transport: through{s.Outbound}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
 // exchange swaps a code for tokens, and these for what they say of somebody.
 func (s *Service) exchange(ctx context.Context, c Connection, p provider, m metadata, f flow, r Return) (Profile, error) {
 	secret, err := s.credential(ctx, c)
@@ -117,7 +122,7 @@ func (s *Service) exchange(ctx context.Context, c Connection, p provider, m meta
 	if f.verifier != "" {
 		more = append(more, oauth2.VerifierOption(f.verifier))
 	}
-	way := context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: through{s.Outbound}})
+	way := context.WithValue(ctx, oauth2.HTTPClient, s.client())
 	got, err := p.client(c, m, secret, f.RedirectURI).Exchange(way, r.Code, more...)
 	if err != nil {
 		return Profile{}, refusal(ctx, err)
