@@ -9,6 +9,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/device"
 	"github.com/cardea-id/cardea/internal/keyring"
+	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/oidc"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
@@ -26,6 +27,7 @@ type identity struct {
 	Sessions *session.Service
 	Tokens   *token.Service
 	Codes    *passwordless.Service
+	MFA      *mfa.Service
 	SignIn   *signin.Service
 	Provider *oidc.Service
 
@@ -53,9 +55,10 @@ func (a *App) buildIdentity() (err error) {
 	a.Tokens = &token.Service{DB: a.DB, Ring: a.Ring, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions}
 	a.Tenants.Tokens = a.Tokens.Authenticate
 	a.Codes = &passwordless.Service{DB: a.DB, Boxes: a.Notify.Boxes, Limits: limits, Notify: a.Notify}
+	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}
 	a.SignIn = &signin.Service{
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Codes: a.Codes, Notify: a.Notify,
-		Hasher: a.Hasher, Limits: limits, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
+		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
 	}
 	a.Provider = &oidc.Service{
 		DB: a.DB, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Ring: a.Ring, SignIn: a.SignIn, Limits: limits,
@@ -81,7 +84,7 @@ func (a *App) keepIdentity() {
 	a.Provider.Handle(a.Jobs)
 	a.Jobs.Every("rotate_keys", time.Hour, a.Ring.Rotate)
 	for name, sweep := range map[string]func(context.Context) error{
-		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep,
+		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep,
 		"sweep_assertions": a.Provider.Sweep, "sweep_authorizations": a.Provider.SweepRequests,
 		"sweep_resets": func(ctx context.Context) error { return password.SweepResets(ctx, a.DB) },
 	} {

@@ -354,7 +354,14 @@ func (s *Service) choose(ctx context.Context, j *journey, sessions []session.Ses
 		}
 		in = hinted
 	}
-	return in, j.lacks(in), nil
+	if missing = j.lacks(in); missing != nil || j.returned {
+		return in, missing, nil
+	}
+	enough, err := s.SignIn.Suffices(ctx, j.by.Tenant, in, j.app)
+	if err == nil && (!enough || signin.AsksTwo(j.ACR) && in.ACR != signin.ACRTwoFactors) {
+		missing = errLoginRequired
+	}
+	return in, missing, err
 }
 
 // lacks says what a session lacks to answer a request; nil if nothing.

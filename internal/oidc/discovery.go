@@ -96,7 +96,7 @@ func metadataOf(issuer string, settings tenant.SignIn) metadata {
 		Logout: issuer + pathLogout, Introspect: issuer + pathIntrospect, Revoke: issuer + pathRevoke, PAR: issuer + pathPAR, Device: issuer + pathDevice,
 		Scopes: token.Scopes, ResponseTypes: []string{"code"}, ResponseModes: []string{modeQuery, modeFragment, modeFormPost},
 		Grants:       []string{tenant.GrantCode, tenant.GrantRefresh, tenant.GrantCredentials, tenant.GrantDevice, tenant.GrantExchange},
-		SubjectTypes: []string{"public"}, ACR: []string{signin.ACROneFactor},
+		SubjectTypes: []string{"public"}, ACR: []string{signin.ACROneFactor, signin.ACRTwoFactors},
 		IDTokenAlgs: keyring.Algorithms, TokenAuth: everybody, TokenAuthAlgs: proofAlgorithmList,
 		IntrospectAuth: confidential, IntrospectAuthAlgs: proofAlgorithmList, RevokeAuth: everybody, RevokeAuthAlgs: proofAlgorithmList,
 		DPoPAlgs: proofAlgorithmList, ClaimTypes: []string{"normal"}, Displays: []string{"page"}, Prompts: prompts, Challenges: []string{"S256"},

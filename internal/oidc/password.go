@@ -53,8 +53,8 @@ func (s *Service) byPassword(ctx context.Context, c call) (tokenAnswer, error) {
 
 // checkPassword returns the user whose password it is.
 func (s *Service) checkPassword(ctx context.Context, c call, name, given string) (id string, err error) {
-	u, err := s.SignIn.CheckPassword(ctx, c.by, name, given)
-	if errors.Is(err, signin.ErrCredentials) {
+	u, err := s.SignIn.CheckPassword(ctx, c.by, c.app, name, given)
+	if errors.Is(err, signin.ErrCredentials) || errors.Is(err, signin.ErrSecondFactor) { // this grant has no place for one
 		return "", errCredentials.Because("%w", err)
 	}
 	if err != nil {

@@ -68,6 +68,9 @@ func (s *Service) changePassword(ctx context.Context, o *owner, old, given, want
 			return in, err
 		}
 		shown = session.Proof{AMR: amrOf(methodPassword), ACR: o.in.ACR, At: s.DB.Now()}
+		if o.in.ACR != ACROneFactor {
+			shown.At = o.in.AuthAt // a password alone does not make two factors fresh
+		}
 	}
 	hash, err := s.Hasher.Hash(ctx, wanted)
 	if err != nil {

@@ -155,12 +155,12 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, c *call, a attempt
 	if !u.IsActive {
 		return out, ErrDisabled
 	}
-	if err := finishAttempt(ctx, tx, c.by.Tenant, a.ID); err != nil {
+	if err := finishAttempt(ctx, tx, c.by.Tenant, a); err != nil {
 		return out, err
 	}
 	by, life := c.by, token.GrantLifetimes(c.app)
 	by.Name = "user:" + u.ID
-	shown := session.Proof{AMR: amrOf(a.Method), ACR: a.Request.acr(), At: a.ProvedAt}
+	shown := session.Proof{AMR: a.amr(amrOf(a.Method)), ACR: a.acr(), At: a.ProvedAt}
 	in, _, err := s.Sessions.Start(ctx, tx, by, u.ID, c.app.ID, shown, c.from, session.Lifetimes{Idle: life.Absolute, Absolute: life.Absolute})
 	if err != nil {
 		return out, err

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/database"
@@ -32,9 +34,13 @@ type attempt struct {
 	UserID        string
 	Method        string
 	ProvedAt      time.Time // zero until somebody was proved
-	FinishedAt    time.Time // zero until there is a session
-	SessionID     string
-	CreatedAt     time.Time
+	// What was proved beside the first factor, see second.go.
+	SecondMethod    string
+	SecondAt        time.Time // zero until it was
+	SecondChallenge string
+	FinishedAt      time.Time // zero until there is a session
+	SessionID       string
+	CreatedAt       time.Time
 
 	browser []byte // hash; nil for one begun by the API
 	handed  bool
@@ -58,6 +64,7 @@ type request struct {
 	From          session.From `json:"from,omitzero"`    // where it began
 	GivenName     string       `json:"given_name,omitempty"`
 	FamilyName    string       `json:"family_name,omitempty"`
+	Recovery      []byte       `json:"recovery,omitempty"` // hash of a link's token: another second factor is to be set up
 }
 
 func requestOf(st Start) request {
@@ -75,11 +82,47 @@ func (q request) returnTo() string {
 	return q.ReturnTo
 }
 
-// acr is the level that one factor reaches.
-func (q request) acr() string { return ACROneFactor }
+// The "acr" of a session: what it took to prove who is there.
+const (
+	ACROneFactor  = "urn:cardea:acr:1"
+	ACRTwoFactors = "urn:cardea:acr:2"
+)
 
-// ACROneFactor is the "acr" of a session that one factor was enough for.
-const ACROneFactor = "urn:cardea:acr:1"
+// asksTwo reports whether the application asks for two factors and would not do with
+// one.
+func (q request) asksTwo() bool { return AsksTwo(q.ACR) }
+
+// AsksTwo reports whether a request's "acr_values" ask for two factors, and would not
+// do with one.
+func AsksTwo(acrValues string) bool {
+	levels := strings.Fields(acrValues)
+	return slices.Contains(levels, ACRTwoFactors) && !slices.Contains(levels, ACROneFactor)
+}
+
+// isTwo reports whether two factors were proved.
+func (a attempt) isTwo() bool { return !a.SecondAt.IsZero() || countsTwo(a.Method) }
+
+// acr is the level that was reached.
+func (a attempt) acr() string {
+	if a.isTwo() {
+		return ACRTwoFactors
+	}
+	return ACROneFactor
+}
+
+// amr are the methods that were proved, of which first is the first (RFC 8176).
+func (a attempt) amr(first []string) []string {
+	if a.SecondAt.IsZero() {
+		return first
+	}
+	out := slices.Clone(first)
+	for _, m := range append(slices.Clone(amrOf(a.SecondMethod)), amrMany) {
+		if !slices.Contains(out, m) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
 
 // newHandle returns a "state": 96 random bits in the form of the contract.
 func newHandle() string {
@@ -104,18 +147,18 @@ func hashOf(text string) []byte {
 	return secret.Hash(text)
 }
 
-const attemptColumns = `id, browser_hash, application_id, request, identifier, channel, challenge_id, user_id, method, proved_at, finished_at, session_id, handed_at, created_at, expires_at`
+const attemptColumns = `id, browser_hash, application_id, request, identifier, channel, challenge_id, user_id, method, proved_at, second_method, second_at, second_challenge, finished_at, session_id, handed_at, created_at, expires_at`
 
 func scanAttempt(row database.Scanner) (attempt, error) {
 	var a attempt
 	var req string
-	var proved, finished, handed *int64
+	var proved, second, finished, handed *int64
 	var created, expires int64
-	err := row.Scan(&a.ID, &a.browser, &a.ApplicationID, &req, &a.Identifier, &a.Channel, &a.ChallengeID, &a.UserID, &a.Method, &proved, &finished, &a.SessionID, &handed, &created, &expires)
+	err := row.Scan(&a.ID, &a.browser, &a.ApplicationID, &req, &a.Identifier, &a.Channel, &a.ChallengeID, &a.UserID, &a.Method, &proved, &a.SecondMethod, &second, &a.SecondChallenge, &finished, &a.SessionID, &handed, &created, &expires)
 	if err != nil {
 		return attempt{}, err
 	}
-	a.ProvedAt, a.FinishedAt, a.handed = orZero(proved), orZero(finished), handed != nil
+	a.ProvedAt, a.SecondAt, a.FinishedAt, a.handed = orZero(proved), orZero(second), orZero(finished), handed != nil
 	a.CreatedAt, a.expires = time.UnixMilli(created).UTC(), time.UnixMilli(expires).UTC()
 	return a, json.Unmarshal([]byte(req), &a.Request)
 }
@@ -169,6 +212,9 @@ func orAttempt(err error, doing string) error {
 // The changes of an attempt are conditional: one that is finished stays as it is.
 const openAttempt = ` WHERE tenant_id = $1 AND id = $2 AND finished_at IS NULL AND expires_at > $3 `
 
+// unproved makes what was proved void.
+const unproved = `user_id = '', method = '', proved_at = NULL, second_method = '', second_at = NULL, second_challenge = '' `
+
 // identifyAttempt notes who the person says they are. What was proved before is void.
 func identifyAttempt(ctx context.Context, tx *database.Tx, tenant string, a attempt) (attempt, error) {
 	text, err := json.Marshal(a.Request)
@@ -176,7 +222,7 @@ func identifyAttempt(ctx context.Context, tx *database.Tx, tenant string, a atte
 		return attempt{}, fmt.Errorf("encode attempt: %w", err)
 	}
 	a, err = scanAttempt(tx.QueryRow(ctx, `
-		UPDATE attempts SET request = $4, identifier = $5, channel = $6, challenge_id = '', user_id = '', method = '', proved_at = NULL`+openAttempt+`RETURNING `+attemptColumns,
+		UPDATE attempts SET request = $4, identifier = $5, channel = $6, challenge_id = '', `+unproved+openAttempt+`RETURNING `+attemptColumns,
 		tenant, a.ID, tx.Millis(), string(text), a.Identifier, a.Channel))
 	return a, orAttempt(err, "identify attempt")
 }
@@ -195,9 +241,34 @@ func proveAttempt(ctx context.Context, tx *database.Tx, tenant, id, user, method
 	return a, orAttempt(err, "prove attempt")
 }
 
-// finishAttempt is one statement, so that of two requests at once one goes on.
-func finishAttempt(ctx context.Context, tx *database.Tx, tenant, id string) error {
-	n, err := tx.Exec(ctx, `UPDATE attempts SET finished_at = $3`+openAttempt+`AND proved_at IS NOT NULL`, tenant, id, tx.Millis())
+// proveSecond notes what was proved beside the first factor, of the user whose that was.
+func proveSecond(ctx context.Context, tx *database.Tx, tenant string, a attempt, method string) (attempt, error) {
+	b, err := scanAttempt(tx.QueryRow(ctx, `
+		UPDATE attempts SET second_method = $6, second_at = $3`+openAttempt+`AND proved_at IS NOT NULL AND user_id = $4 AND method = $5 RETURNING `+attemptColumns,
+		tenant, a.ID, tx.Millis(), a.UserID, a.Method, method))
+	return b, orAttempt(err, "prove second factor")
+}
+
+// challengeSecond notes the code that was sent for the second factor.
+func challengeSecond(ctx context.Context, tx *database.Tx, tenant string, a attempt, challenge string) error {
+	n, err := tx.Exec(ctx, `UPDATE attempts SET second_challenge = $5`+openAttempt+`AND proved_at IS NOT NULL AND user_id = $4`, tenant, a.ID, tx.Millis(), a.UserID, challenge)
+	return orEnded(n, err, "challenge second factor")
+}
+
+// unproveAttempts makes void what every open attempt of a user has proved.
+func unproveAttempts(ctx context.Context, tx *database.Tx, tenant, user string) error {
+	_, err := tx.Exec(ctx, `UPDATE attempts SET `+unproved+`WHERE tenant_id = $1 AND user_id = $2 AND finished_at IS NULL AND user_id <> ''`, tenant, user)
+	if err != nil {
+		return fmt.Errorf("void attempts: %w", err)
+	}
+	return nil
+}
+
+// finishAttempt is one statement, so that of two requests at once one goes on. It
+// fails if what was proved is no longer what a says.
+func finishAttempt(ctx context.Context, tx *database.Tx, tenant string, a attempt) error {
+	n, err := tx.Exec(ctx, `UPDATE attempts SET finished_at = $3`+openAttempt+`AND proved_at IS NOT NULL AND user_id = $4 AND method = $5 AND second_method = $6`,
+		tenant, a.ID, tx.Millis(), a.UserID, a.Method, a.SecondMethod)
 	return orEnded(n, err, "finish attempt")
 }
 

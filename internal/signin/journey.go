@@ -261,6 +261,13 @@ func (s *Service) find(ctx context.Context, db database.Reader, v *visit, identi
 
 // showProved shows what is missing between a proof and a session.
 func (s *Service) showProved(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	lacking, u, err := s.lacksNow(r.Context(), v, a)
+	if err != nil {
+		return err
+	}
+	if lacking.Second {
+		return s.showSecond(w, r, v, a, u, lacking)
+	}
 	_, temporary, err := password.Find(r.Context(), s.DB, v.by.Tenant, a.UserID)
 	if err != nil {
 		return err
@@ -276,10 +283,21 @@ func (s *Service) postFinish(w http.ResponseWriter, r *http.Request, v *visit, a
 	if a.ProvedAt.IsZero() {
 		return s.show(w, r, v, a)
 	}
-	return s.finish(w, r, v, a, nil, func(tx *database.Tx) (proof, error) {
-		u, err := s.Users.Find(r.Context(), tx, access.System(v.by.Tenant), a.UserID)
-		return proof{u, a.Method, amrOf(a.Method)}, err
+	in, finished, err := s.settle(r.Context(), v, func(tx *database.Tx) (attempt, proof, error) {
+		p, err := s.provedBefore(r.Context(), tx, v, a)
+		return a, p, err
 	})
+	return s.proceed(w, r, v, a, in, finished, err)
+}
+
+// provedBefore is what an attempt has proved already. It proves nothing anew: what was
+// made void meanwhile stays so.
+func (s *Service) provedBefore(ctx context.Context, tx *database.Tx, v *visit, a attempt) (proof, error) {
+	u, err := s.Users.Find(ctx, tx, access.System(v.by.Tenant), a.UserID)
+	if err == nil && !u.IsActive {
+		err = ErrDisabled
+	}
+	return proof{u, a.Method, amrOf(a.Method)}, err
 }
 
 // getWait tells a page that waits whether its link was opened elsewhere.
@@ -296,34 +314,44 @@ func (s *Service) getWait(w http.ResponseWriter, r *http.Request, _ *visit, a at
 // happen in one transaction, or nothing of it. failed is told what was wrong with what
 // somebody typed; it may be nil.
 func (s *Service) finish(w http.ResponseWriter, r *http.Request, v *visit, a attempt, failed func(error) error, redeem func(tx *database.Tx) (proof, error)) error {
-	ctx := r.Context()
-	var in signedIn
-	unfinished := false
-	write := func(tx *database.Tx) error {
+	in, finished, err := s.settle(r.Context(), v, func(tx *database.Tx) (attempt, proof, error) {
 		p, err := redeem(tx)
 		if err != nil {
-			return err
+			return a, p, err
 		}
-		b, err := s.prove(ctx, tx, v.by, a, p)
+		b, err := s.prove(r.Context(), tx, v.by, a, p)
+		return b, p, err
+	})
+	if err != nil && failed != nil {
+		return failed(err)
+	}
+	return s.proceed(w, r, v, a, in, finished, err)
+}
+
+// settle proves what a step does, and ends the attempt if nothing is missing then, in
+// one transaction.
+func (s *Service) settle(ctx context.Context, v *visit, step func(tx *database.Tx) (attempt, proof, error)) (in signedIn, finished bool, err error) {
+	err = s.writeNew(ctx, func(tx *database.Tx) error {
+		a, p, err := step(tx)
 		if err != nil {
 			return err
 		}
-		in, err = s.advance(ctx, tx, v, b, p)
-		if unfinished = errors.Is(err, errUnfinished); unfinished {
-			err = nil
+		in, err = s.advance(ctx, tx, v, a, p)
+		if finished = !errors.Is(err, errUnfinished); !finished {
+			return nil
 		}
 		return err
-	}
-	err := s.DB.Write(ctx, write)
-	if errors.Is(err, user.ErrExists) { // somebody signed up with the same address at the same moment
-		err = s.DB.Write(ctx, write)
-	}
+	})
+	return in, finished, err
+}
+
+// proceed leads to what comes after a step: where the attempt was begun for, or the
+// next step.
+func (s *Service) proceed(w http.ResponseWriter, r *http.Request, v *visit, a attempt, in signedIn, finished bool, err error) error {
 	switch {
-	case err != nil && failed != nil:
-		return failed(err)
 	case err != nil:
 		return err
-	case unfinished:
+	case !finished:
 		return to(w, r, pathSignIn, "state", v.view.State)
 	}
 	v.enter(w, r, in)
@@ -338,13 +366,18 @@ func (s *Service) showAccounts(w http.ResponseWriter, r *http.Request, v *visit,
 		if err != nil {
 			return err
 		}
-		p.Accounts = append(p.Accounts, page.Account{Person: personOf(u), ID: h.ID, Expired: h.AuthAt.Before(a.Request.After)})
+		p.Accounts = append(p.Accounts, page.Account{Person: personOf(u), ID: h.ID, Expired: !h.satisfies(a.Request)})
 	}
 	return page.Render(w, r, http.StatusOK, p)
 }
 
 func personOf(u user.User) page.Person {
 	return page.Person{Name: strings.TrimSpace(u.FirstName + " " + u.LastName), Login: u.Login()}
+}
+
+// satisfies reports whether a session proves what was asked for.
+func (h held) satisfies(q request) bool {
+	return !h.AuthAt.Before(q.After) && (h.ACR == ACRTwoFactors || !q.asksTwo())
 }
 
 // postAccount goes on with an account that is signed in already. One whose proof is
@@ -359,7 +392,7 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, v *visit, 
 		if err != nil {
 			return err
 		}
-		if h.AuthAt.Before(a.Request.After) {
+		if !h.satisfies(a.Request) {
 			a.Identifier, a.Channel, _ = parseIdentifier(v.tenant.Settings.SignIn, u.Login(), false) // a login of ours is one
 			if err := s.startFirst(r.Context(), v, a, v.tenant.Settings.SignIn); err != nil {
 				return s.firstAgain(w, r, v, a, err)
@@ -369,7 +402,7 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, v *visit, 
 		err = s.DB.Write(r.Context(), func(tx *database.Tx) error {
 			b, err := s.prove(r.Context(), tx, v.by, a, proof{user: u, method: "session"})
 			if err == nil {
-				err = finishAttempt(r.Context(), tx, v.by.Tenant, b.ID)
+				err = finishAttempt(r.Context(), tx, v.by.Tenant, b)
 			}
 			if err == nil {
 				err = noteSession(r.Context(), tx, v.by.Tenant, b.ID, h.ID)

@@ -3,6 +3,8 @@ package signin
 import (
 	"net/http"
 
+	"github.com/cardea-id/cardea/internal/mfa"
+	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
@@ -16,6 +18,7 @@ type problems = []*problem.Problem
 // Mount adds the pages and calls to r.
 func (s *Service) Mount(r *web.Router) {
 	journey := problems{ErrAttempt}
+	seconds := problems{page.ErrForm, ErrAttempt, ErrDisabled, ratelimit.ErrLimited}
 	for _, p := range []struct {
 		method, path, summary string
 		handler               web.Handler
@@ -39,6 +42,13 @@ func (s *Service) Mount(r *web.Router) {
 		{"POST", pathForgot, "Form: forgotten password", s.postForgot, problems{page.ErrForm, ErrNotOffered, ErrIdentifier, ratelimit.ErrLimited}},
 		{"GET", pathReset, "Page: the link to a new password", s.pageReset, problems{password.ErrResetSpent}},
 		{"POST", pathReset, "Form: a new password", s.postReset, append(problems{page.ErrForm, password.ErrResetSpent, ratelimit.ErrLimited}, password.Problems...)},
+		{"GET", pathSecond, "Page: the second factor", s.see(s.pageSecond), journey},
+		{"POST", pathSecond, "Form: the code of a second factor", s.form(s.second(s.postSecond)), append(problems{mfa.ErrCode, passwordless.ErrCode}, seconds...)},
+		{"POST", pathSecondSend, "Form: send a code as the second factor", s.form(s.second(s.postSecondSend)), append(problems{notify.ErrNoChannel, notify.ErrRecipient}, seconds...)},
+		{"POST", pathSecondEnroll, "Form: set up a second factor", s.form(s.second(s.postSecondEnroll)), append(problems{mfa.ErrTooMany}, seconds...)},
+		{"POST", pathConfirm, "Form: the first code of a second factor", s.form(s.second(s.postConfirm)), append(problems{mfa.ErrCode, mfa.ErrEnrollment, mfa.ErrRecovery}, seconds...)},
+		{"GET", pathRecover, "Page: the link to another second factor", s.pageRecover, problems{mfa.ErrRecovery}},
+		{"POST", pathRecover, "Form: set up another second factor", s.postRecover, problems{page.ErrForm, mfa.ErrRecovery, ratelimit.ErrLimited}},
 		{"GET", pathSignOut, "Page: sign out", s.pageSignOut, nil},
 		{"POST", pathSignOut, "Form: sign out", s.postSignOut, problems{page.ErrForm}},
 	} {
@@ -47,8 +57,12 @@ func (s *Service) Mount(r *web.Router) {
 	r.Add(web.Route{Method: "GET", Paths: []string{stylePath}, Public: true, Page: true,
 		Endpoint: web.Endpoint{Handler: web.Handler(s.getStyle), Media: "text/css"},
 		Doc:      web.Doc{Tag: "Hosted pages", Summary: "The tenant's colours"}})
+	r.Add(pageRoute("GET", "/.well-known/change-password", "Where password managers send people", func(w http.ResponseWriter, r *http.Request) error {
+		return to(w, r, page.PasswordPath)
+	}, nil))
 	s.mountAPI(r)
 	s.mountAccount(r)
+	s.mountSecurity(r)
 }
 
 // pageRoute is a page, or a form that leads to one.

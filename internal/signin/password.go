@@ -14,7 +14,9 @@ import (
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
+	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 )
 
@@ -66,17 +68,24 @@ func (s *Service) postPassword(w http.ResponseWriter, r *http.Request, v *visit,
 }
 
 func reasonOf(err error) string {
-	if errors.Is(err, ratelimit.ErrLimited) {
-		return "rate_limited"
+	for _, p := range []*problem.Problem{ratelimit.ErrLimited, ErrSecondFactor} {
+		if errors.Is(err, p) {
+			return p.Code
+		}
 	}
 	return "credentials_invalid"
 }
 
 // CheckPassword is checkPassword for other fronts: it says whether a password is that
-// of the user of a login, counting the try. It returns ErrCredentials,
-// ratelimit.ErrLimited and what passhash returns.
-func (s *Service) CheckPassword(ctx context.Context, by access.Actor, login, given string) (user.User, error) {
+// of the user of a login, and all that it takes to sign in to an application, counting
+// the try. It returns ErrCredentials, ErrSecondFactor, ratelimit.ErrLimited and what
+// passhash returns.
+func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant.Application, login, given string) (user.User, error) {
 	v := &visit{by: by, from: s.from(by)}
+	var err error
+	if v.tenant, err = s.Tenants.ByID(ctx, by.Tenant); err != nil {
+		return user.User{}, err
+	}
 	u, err := s.find(ctx, s.DB, v, login)
 	if err != nil {
 		return user.User{}, err
@@ -84,6 +93,12 @@ func (s *Service) CheckPassword(ctx context.Context, by access.Actor, login, giv
 	uses, err := s.checkPassword(ctx, v, login, u, given)
 	if err == nil && !u.IsActive {
 		err = ErrCredentials.Because("disabled")
+	}
+	if err == nil {
+		var lacking lack
+		if lacking, err = s.lacks(ctx, s.DB, v, attempt{ApplicationID: app.ID, Method: methodPassword}, u); err == nil && lacking.Second {
+			err = ErrSecondFactor
+		}
 	}
 	if err != nil {
 		return user.User{}, errors.Join(err, s.fail(ctx, v, attempt{}, u.ID, methodPassword, reasonOf(err)))
@@ -161,13 +176,16 @@ func (s *Service) postNewPassword(w http.ResponseWriter, r *http.Request, v *vis
 	if a.ProvedAt.IsZero() || a.Method != methodPassword {
 		return s.show(w, r, v, a)
 	}
+	lacking, u, err := s.lacksNow(ctx, v, a)
+	if err != nil {
+		return err
+	}
+	if lacking.Second {
+		return s.showSecond(w, r, v, a, u, lacking)
+	}
 	failed := func(err error) error {
 		p := s.newPasswordPage(v, a)
 		return again(w, r, &p.View, err, p)
-	}
-	u, err := s.Users.Find(ctx, s.DB, access.System(v.by.Tenant), a.UserID)
-	if err != nil {
-		return err
 	}
 	given := r.PostFormValue("password")
 	if err := password.Check(given, s.policyFor(v, u)); err != nil {
@@ -183,9 +201,17 @@ func (s *Service) postNewPassword(w http.ResponseWriter, r *http.Request, v *vis
 	}
 	by := v.by
 	by.Name = "user:" + u.ID
-	return s.finish(w, r, v, a, failed, func(tx *database.Tx) (proof, error) {
-		return proof{u, methodPassword, amrOf(methodPassword)}, password.Change(ctx, tx, by, u.ID, old, hash)
+	in, finished, err := s.settle(ctx, v, func(tx *database.Tx) (attempt, proof, error) {
+		p, err := s.provedBefore(ctx, tx, v, a)
+		if err == nil {
+			err = password.Change(ctx, tx, by, u.ID, old, hash)
+		}
+		return a, p, err
 	})
+	if err != nil {
+		return failed(err)
+	}
+	return s.proceed(w, r, v, a, in, finished, err)
 }
 
 // pageForgot asks where to send the way to a new password.

@@ -94,8 +94,10 @@ type endedForm struct {
 func (s *Service) deleteSessions(ctx context.Context, by access.Actor, in sessionsRequest) (out endedForm, err error) {
 	err = s.ending(ctx, by, in.UserID, func(tx *database.Tx) error {
 		ended, err := s.EndSessions(ctx, tx, by, in.UserID, "administrator")
-		out.Ended = len(ended)
-		return err
+		if out.Ended = len(ended); err != nil {
+			return err
+		}
+		return s.MFA.ForgetAll(ctx, tx, by, in.UserID, "administrator")
 	})
 	return out, err
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/device"
+	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
@@ -63,6 +64,7 @@ type Service struct {
 	Notify   *notify.Service
 	Hasher   *passhash.Hasher
 	Limits   *ratelimit.Limiter
+	MFA      *mfa.Service
 	Places   *device.Places // may be nil
 	Breached *password.List // may be nil
 	Dev      bool
@@ -147,15 +149,26 @@ func (s *Service) prove(ctx context.Context, tx *database.Tx, by access.Actor, a
 // which of two requests at once does. It returns errUnfinished if something is
 // missing, which the dispatcher shows.
 func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a attempt, p proof) (in signedIn, err error) {
-	if _, temporary, err := password.Find(ctx, tx, v.by.Tenant, a.UserID); err != nil || temporary && a.Method == methodPassword {
-		return in, errors.Join(err, errUnfinished)
+	lacking, err := s.lacks(ctx, tx, v, a, p.user)
+	if err != nil {
+		return in, err
 	}
-	if err := finishAttempt(ctx, tx, v.by.Tenant, a.ID); err != nil {
+	_, temporary, err := password.Find(ctx, tx, v.by.Tenant, a.UserID)
+	if err != nil {
+		return in, err
+	}
+	if lacking.Second || temporary && a.Method == methodPassword {
+		return in, errUnfinished
+	}
+	if err := finishAttempt(ctx, tx, v.by.Tenant, a); err != nil {
 		return in, err
 	}
 	by := v.by
 	by.Name = "user:" + a.UserID
-	shown := session.Proof{AMR: p.amr, At: tx.Now, ACR: a.Request.acr()}
+	shown := session.Proof{AMR: a.amr(p.amr), At: tx.Now, ACR: a.acr()}
+	if lacking.Remembered {
+		shown.AMR = append(slices.Clone(shown.AMR), amrRemembered)
+	}
 	in.user = p.user
 	if old, ok := s.ofUser(v, a.UserID); ok {
 		in.session, in.token, err = s.Sessions.Renew(ctx, tx, by, old.ID, shown)
@@ -207,7 +220,7 @@ func lifetimes(s tenant.SignIn) session.Lifetimes {
 // event is the event of the log that tells how an attempt came out.
 func (s *Service) event(v *visit, a attempt, action, result, reason string) audit.Event {
 	return audit.Event{Action: action, Target: "user", TargetID: a.UserID, Result: result, Reason: reason, Method: a.Method, Detail: map[string]any{
-		"application": a.ApplicationID, "attempt": a.ID, "name": v.from.Client, "os": v.from.OS, "device": v.from.Device, "country": v.from.Country, "city": v.from.City,
+		"application": a.ApplicationID, "attempt": a.ID, "second_factor": a.SecondMethod, "name": v.from.Client, "os": v.from.OS, "device": v.from.Device, "country": v.from.Country, "city": v.from.City,
 	}}
 }
 
@@ -227,12 +240,21 @@ const (
 	methodSMSCode   = "sms_code"
 )
 
+// Words of "amr" beside those of a method.
+const (
+	amrMany       = "mfa"               // more than one factor, RFC 8176
+	amrRemembered = "remembered_device" // of ours: one factor, in a browser where two were proved
+)
+
+// countsTwo reports whether a method proves two factors by itself.
+func countsTwo(method string) bool { return slices.Contains(amrOf(method), amrMany) }
+
 // amrOf are the methods as tokens have them (RFC 8176, section 2).
 func amrOf(method string) []string {
 	switch method {
 	case methodPassword:
 		return []string{"pwd"}
-	case methodSMSCode:
+	case methodSMSCode, mfa.SMS:
 		return []string{"otp", "sms"}
 	default:
 		return []string{"otp"}

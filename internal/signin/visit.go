@@ -11,6 +11,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/device"
+	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret"
@@ -26,7 +27,9 @@ type visit struct {
 	browser  string // its name, see page.Browser
 	from     session.From
 	sessions []held // that are live, the active one first
-	view     page.View
+	// remembered are the tokens that say where a second factor was shown before.
+	remembered []string
+	view       page.View
 }
 
 // held is a session with the token that the browser has for it.
@@ -51,6 +54,7 @@ func (s *Service) visit(w http.ResponseWriter, r *http.Request) (*visit, error) 
 	if v.sessions, err = s.held(ctx, r, v.by.Tenant); err != nil {
 		return nil, err
 	}
+	v.remembered = rememberedTokens(r)
 	v.from = s.from(v.by)
 	v.view = s.View(w, r)
 	v.view.CSRF = page.CSRF(key, v.browser)
@@ -100,11 +104,34 @@ const (
 	maxHeld       = 5
 )
 
-func cookieName(r *http.Request) string {
+func cookieName(r *http.Request) string { return hostName(r, sessionCookie) }
+
+// hostName has the prefix by which browsers keep a cookie to one host and to https.
+func hostName(r *http.Request, name string) string {
 	if web.Of(r.Context()).Secure {
-		return "__Host-" + sessionCookie
+		return "__Host-" + name
 	}
-	return sessionCookie
+	return name
+}
+
+// deviceCookie holds the tokens of mfa.Service.Remember, for up to maxHeld users.
+const deviceCookie = "cardea-device"
+
+func rememberedTokens(r *http.Request) []string {
+	found := r.CookiesNamed(hostName(r, deviceCookie))
+	if len(found) != 1 || found[0].Value == "" || len(found[0].Value) > maxHeld*32 {
+		return nil
+	}
+	return strings.Split(found[0].Value, ".")
+}
+
+// keepRemembered adds a token to the browser's.
+func (v *visit) keepRemembered(w http.ResponseWriter, r *http.Request, token string) {
+	tokens := append([]string{token}, v.remembered...)
+	http.SetCookie(w, &http.Cookie{
+		Name: hostName(r, deviceCookie), Value: strings.Join(tokens[:min(len(tokens), maxHeld)], "."), Path: "/", MaxAge: int(mfa.DeviceLife.Seconds()),
+		Secure: web.Of(r.Context()).Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
 }
 
 // held returns the live sessions of the browser.

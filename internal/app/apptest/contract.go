@@ -307,7 +307,7 @@ func (c *contract) judge(pattern string, a Answer) error {
 func judgePage(a Answer) error {
 	media, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
 	switch {
-	case len(a.Body) > 0 && media != "text/html" && media != "text/css":
+	case len(a.Body) > 0 && media != "text/html" && media != "text/css" && !strings.HasPrefix(a.Header.Get("Content-Disposition"), "attachment;"):
 		return fmt.Errorf("%q is no page", media)
 	case media == "text/html" && a.Status != http.StatusSeeOther && !strings.Contains(a.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'"):
 		return fmt.Errorf("the page may be framed")
