@@ -215,14 +215,11 @@ func (p *place) spreadUse(ctx context.Context) error {
 	}
 	defer db.Close()
 	return db.Write(ctx, func(tx *database.Tx) error {
-		for i, u := range p.signIn.signed {
-			at := tx.Millis() - int64(60_000*i/len(p.signIn.signed))
-			_, err := tx.Exec(ctx, "UPDATE sessions SET seen_at = $3, idle_until = $3 + idle WHERE tenant_id = $1 AND user_id = $2", p.tenants[0].id, u.user, at)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := tx.Exec(ctx, `
+			UPDATE sessions SET seen_at = $2 - each.n * 60000 / $3, idle_until = $2 - each.n * 60000 / $3 + idle
+			FROM (SELECT id, row_number() OVER (ORDER BY token_hash) AS n FROM sessions WHERE tenant_id = $1) AS each
+			WHERE sessions.tenant_id = $1 AND sessions.id = each.id`, p.tenants[0].id, tx.Millis(), len(p.signIn.signed))
+		return err
 	})
 }
 
