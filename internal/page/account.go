@@ -20,7 +20,7 @@ type AccountView struct {
 }
 
 // The forms of account pages never end at an application.
-func (*AccountView) stays() {}
+func (*AccountView) stays() bool { return true }
 
 // Shell says that the account's menu is around the page.
 func (*AccountView) Shell() string { return "account" }
@@ -34,6 +34,7 @@ func (*AccountView) Tabs() []Tab {
 		{ProfilePath, "account.profile", "person"},
 		{PasswordPath, "account.password", "key"},
 		{SecurityPath, "account.security", "shield"},
+		{LinkedPath, "account.linked", "link"},
 		{SessionsPath, "account.sessions", "devices"},
 		{ApplicationsPath, "account.applications", "apps"},
 	}

@@ -27,6 +27,10 @@ func (*Recover) file() string             { return "recover" }
 func (*AccountSecurity) file() string     { return "account-security" }
 func (*AccountEnroll) file() string       { return "account-enroll" }
 func (*AccountCodes) file() string        { return "account-codes" }
+func (*SocialProve) file() string         { return "social-prove" }
+func (*SocialLink) file() string          { return "social-link" }
+func (*AccountLinked) file() string       { return "account-linked" }
+func (*AccountLink) file() string         { return "account-link" }
 func (*AccountProfile) file() string      { return "account-profile" }
 func (*AccountContact) file() string      { return "account-contact" }
 func (*AccountPassword) file() string     { return "account-password" }

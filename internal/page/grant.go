@@ -115,7 +115,7 @@ type Error struct {
 	NextLabel string
 }
 
-func (*Error) stays() {}
+func (*Error) stays() bool { return true }
 
 // Problem is the page for p. What p says by itself is shown to developers only: it
 // is English, and written for programs.

@@ -80,7 +80,7 @@ type Brand struct {
 // Notices are the values that View.Notice may have.
 var Notices = []string{
 	"profile_saved", "email_changed", "phone_changed", "email_verified", "phone_verified",
-	"factor_added", "factor_removed", "device_forgotten",
+	"factor_added", "factor_removed", "device_forgotten", "account_linked", "account_unlinked",
 	"password_changed", "session_ended", "sessions_ended", "access_revoked", "code_sent",
 }
 
@@ -331,7 +331,7 @@ var headers = [][2]string{
 func policy(p Page) string {
 	csp := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self'; " +
 		"base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-	if _, stays := p.(interface{ stays() }); stays {
+	if own, ok := p.(interface{ stays() bool }); ok && own.stays() {
 		csp += "; form-action 'self'"
 	}
 	if framing, ok := p.(interface{ frames() []string }); ok {

@@ -148,6 +148,13 @@ func samples(v page.View) map[string]page.Page {
 			{ID: "2", Device: page.Device{Name: "Safari on iPhone", Place: "Lisbon, Portugal", IP: "2001:db8:1234:5678:9abc:def0:1234:5678", At: v.Now.Add(-300 * time.Hour)}, LastSeen: v.Now.Add(-3 * time.Hour), Phone: true},
 			{ID: "3", LastSeen: v.Now.Add(-9 * 24 * time.Hour)},
 		}},
+		"social-prove":         &page.SocialProve{View: v, App: app, Provider: "Google", Known: "ann@northwind.example", Identifier: "ann@northwind.example", Action: "/signin", BackURL: "/signin"},
+		"social-prove.address": &page.SocialProve{View: v, App: app, Provider: "GitHub", Action: "/signin", BackURL: "/signin"},
+		"social-link":          &page.SocialLink{View: v, App: app, Provider: "Google", Icon: "google", There: page.Person{Name: "Ann Lindqvist", Login: "ann@gmail.example"}, Here: ann, Flow: "6694c133565dfee5166d1cb8", Action: "/signin/social/link"},
+		"account-linked": &page.AccountLinked{AccountView: own, UnlinkAction: "/account/linked/remove", Linked: []page.Linked{
+			{ID: "1", Provider: "Google", Icon: "google", Account: "ann@gmail.example", Since: now.AddDate(0, -2, 0), LastUsed: now.Add(-time.Hour)},
+		}, Ways: brands()},
+		"account-link": &page.AccountLink{AccountView: own, Provider: "GitHub", Icon: "github", There: page.Person{Name: "Ann", Login: "octo-ann"}, Flow: "6694c133565dfee5166d1cb8", Action: "/account/linked/confirm", CloseURL: "/account/linked"},
 		"account-applications": &page.AccountApplications{AccountView: own, RevokeAction: "/account/applications/revoke", Access: []page.Access{
 			{ID: "1", App: logo, Scopes: scopes, Since: v.Now.Add(-2000 * time.Hour), LastUsed: v.Now.Add(-2 * time.Hour)},
 			{ID: "2", App: app, Scopes: scopes[:2], Since: v.Now.Add(-100 * time.Hour)},
@@ -174,4 +181,12 @@ func samples(v page.View) map[string]page.Page {
 // emptied is a page of the same kind with nothing in it.
 func emptied(p page.Page) page.Page {
 	return reflect.New(reflect.TypeOf(p).Elem()).Interface().(page.Page)
+}
+
+// brands are a way for each service with a picture of its own.
+func brands() (out []page.Way) {
+	for _, icon := range []string{"google", "microsoft", "github", "apple", "facebook", "linkedin", "gitlab", "discord", "slack", "x", "connection"} {
+		out = append(out, page.Way{Label: icon, Icon: icon, Action: "/account/linked/" + icon})
+	}
+	return out
 }
