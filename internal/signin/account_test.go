@@ -125,7 +125,7 @@ func settings(t *testing.T, w *apptest.World, set func(*tenant.SignIn)) {
 }
 
 // accountPages are the pages that a menu or a button leads to.
-var accountPages = []string{"/account", "/account/password", "/account/sessions", "/account/applications", "/account/email", "/account/phone"}
+var accountPages = []string{"/account", "/account/password", "/account/security", "/account/sessions", "/account/applications", "/account/email", "/account/phone"}
 
 func TestAccountAsksWhoIsThere(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
