@@ -75,13 +75,15 @@ func (s *Service) mountAPI(r *web.Router) {
 		route.Public, route.Own, route.Doc.Tag = true, true, tagAPI
 		r.Add(route)
 	}
+	s.mountMFAAPI(r)
 	s.mountSessions(r)
 }
 
 // A call is a request of an application that signs people in on its own pages.
 type call struct {
 	*visit
-	app tenant.Application // the zero value if the request names none
+	app    tenant.Application // the zero value if the request names none
+	header http.Header
 }
 
 type callKey struct{}
@@ -111,7 +113,7 @@ func (s *Service) call(w http.ResponseWriter, r *http.Request) (*call, error) {
 		return nil, web.ErrNoMethod
 	}
 	ctx := r.Context()
-	c := &call{visit: &visit{by: web.ActorOf(ctx)}}
+	c := &call{visit: &visit{by: web.ActorOf(ctx)}, header: r.Header}
 	c.by.Name = access.Visitor(c.by.Tenant, c.by.IP).Name
 	id, err := web.Query(r, "client_id")
 	if err != nil {
@@ -201,6 +203,8 @@ func (s *Service) start(ctx context.Context, c *call, channel, target string) (s
 		return "", tenant.ErrClient
 	case c.app.OAuth.ThirdParty:
 		return "", ErrNotOffered.Because("the application needs the user's consent, for which this API has no page")
+	case !c.app.May(tenant.GrantCode) || c.app.OAuth.RequirePAR:
+		return "", ErrNotOffered.Because("the application signs nobody in, or pushes its requests")
 	case c.app.OAuth.RequireDPoP:
 		return "", ErrNotOffered.Because("the application's tokens are bound to a key, which this API has no place for")
 	case !offers(c.tenant.Settings.SignIn, channel):

@@ -40,6 +40,18 @@ var (
 			Identifier: "user@example.com", Email: "user@example.com", LastLoginAt: stamp(exampleAt, stampForm),
 		},
 	}
+	exampleIdentifier = json.RawMessage(`{"identifier":"user@example.com"}`)
+	exampleEnroll     = json.RawMessage(`{"authenticator_type":"otp"}`)
+	exampleInitiate   = json.RawMessage(`{"authenticator_type":"otp","oob_channels":"sms"}`)
+	exampleValidate   = json.RawMessage(`{"oob_code":"oob_ZpTBVFZd_uUWbRzHLoQgQ2x2x1Qm5Jt7nXy0Rw","otp":"802895"}`)
+	exampleReset      = json.RawMessage(`{"link":true}`)
+
+	exampleMFAToken      = mfaTokenAnswer{"mfa_ZpTBVFZd_uUWbRzHLoQgQ2x2x1Qm5Jt7nXy0Rw", "Bearer", 3600, stamp(exampleAt.Add(time.Hour), expiryForm)}
+	exampleAuthenticator = authenticatorForm{ID: exampleID, Type: typeOTP, Name: "Phone", Active: true}
+	exampleEnrolled      = enrollAnswer{exampleID, typeOTP, "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "otpauth://totp/Acme:user@example.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Acme"}
+	exampleInitiated     = initiateAnswer{"oob_ZpTBVFZd_uUWbRzHLoQgQ2x2x1Qm5Jt7nXy0Rw", typeOOB, "sms"}
+	exampleValidated     = validateAnswer{Validated: true}
+
 	exampleWays = ways{"user@example.com", []string{"magic_link", "magic_otp", "password"}}
 
 	exampleProfile = user.ShortForm("6694c133565dfee5166d1cb6", user.User{

@@ -402,7 +402,7 @@ func (s *Service) keyPage(ctx context.Context, v *visit, u user.User, id string)
 	if err != nil {
 		return page.Key{}, err
 	}
-	uri := e.URI(letter.BrandOf(v.tenant).Name, u.Login())
+	uri := s.keyURI(v, u, e)
 	path, size, err := mfa.Path(uri)
 	return page.Key{ID: e.ID, Path: path, Size: size, Secret: e.Grouped(), URI: uri}, err
 }
