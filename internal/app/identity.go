@@ -17,6 +17,7 @@ import (
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
+	"github.com/cardea-id/cardea/internal/social"
 	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -28,6 +29,7 @@ type identity struct {
 	Tokens   *token.Service
 	Codes    *passwordless.Service
 	MFA      *mfa.Service
+	Social   *social.Service
 	SignIn   *signin.Service
 	Provider *oidc.Service
 
@@ -56,9 +58,10 @@ func (a *App) buildIdentity() (err error) {
 	a.Tenants.Tokens = a.Tokens.Authenticate
 	a.Codes = &passwordless.Service{DB: a.DB, Boxes: a.Notify.Boxes, Limits: limits, Notify: a.Notify}
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}
+	a.Social = &social.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf}
 	a.SignIn = &signin.Service{
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Codes: a.Codes, Notify: a.Notify,
-		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
+		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
 	}
 	a.Provider = &oidc.Service{
 		DB: a.DB, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Ring: a.Ring, SignIn: a.SignIn, Limits: limits,
@@ -68,6 +71,15 @@ func (a *App) buildIdentity() (err error) {
 	a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.RevokeConsent, a.consents
 	a.Tenants.Own = oidc.IsProtocol
 	return nil
+}
+
+// originOf is the address of a tenant, without a path.
+func (a *App) originOf(ctx context.Context, tenantID string) (string, error) {
+	t, err := a.Tenants.ByID(ctx, tenantID)
+	if err != nil {
+		return "", err
+	}
+	return a.Tenants.Origin(ctx, t)
 }
 
 // consents are what the account's pages show of package oidc.
@@ -84,7 +96,7 @@ func (a *App) keepIdentity() {
 	a.Provider.Handle(a.Jobs)
 	a.Jobs.Every("rotate_keys", time.Hour, a.Ring.Rotate)
 	for name, sweep := range map[string]func(context.Context) error{
-		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep,
+		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep,
 		"sweep_assertions": a.Provider.Sweep, "sweep_authorizations": a.Provider.SweepRequests,
 		"sweep_resets": func(ctx context.Context) error { return password.SweepResets(ctx, a.DB) },
 	} {
@@ -94,6 +106,7 @@ func (a *App) keepIdentity() {
 
 func (a *App) mountIdentity() {
 	a.SignIn.Mount(a.Router)
+	a.Social.Mount(a.Router)
 	a.Provider.Mount(a.Router)
 }
 
@@ -144,7 +157,7 @@ func (a *App) pageDialect() web.Dialect {
 
 // isPage reports whether people look at what an address answers.
 func isPage(path string) bool {
-	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account"} {
+	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/sso"} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}

@@ -46,15 +46,16 @@ const (
 	PasswordChanged Kind = "password_changed"
 	ContactChanged  Kind = "contact_changed" // e-mail address or phone number
 	FactorChanged   Kind = "factor_changed"  // second factor
+	AccountLinked   Kind = "account_linked"  // with one of another service, or not any more
 	NewSignIn       Kind = "new_signin"      // on a device not seen before
 )
 
 // Kinds lists them all.
-var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, ContactChanged, FactorChanged, NewSignIn}
+var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, ContactChanged, FactorChanged, AccountLinked, NewSignIn}
 
 // proves reports whether a letter of this kind proves something to whoever has it.
 func (k Kind) proves() bool {
-	return k != PasswordChanged && k != ContactChanged && k != FactorChanged && k != NewSignIn
+	return k != PasswordChanged && k != ContactChanged && k != FactorChanged && k != AccountLinked && k != NewSignIn
 }
 
 // A Brand is whose letter it is.

@@ -49,6 +49,9 @@ func rename(r *http.Request, name, value string) {
 	r.AddCookie(&http.Cookie{Name: name, Value: value})
 }
 
+// HasBrowser reports whether the browser has a name.
+func HasBrowser(r *http.Request) bool { return browserOf(r) != "" }
+
 // browserOf returns the browser's name, or nothing.
 func browserOf(r *http.Request) string {
 	found := r.CookiesNamed(cookieName(r, browserCookie))

@@ -53,6 +53,21 @@ func Set(ctx context.Context, tx *database.Tx, by access.Actor, id, hash string,
 	return audit.Append(tx, by, audit.Event{Action: "password.set", Target: "user", TargetID: id})
 }
 
+// Remove takes a password away from a user who has proved to be that user by other
+// means, and voids a reset that is under way: who set the password was not proved. The
+// actor must be the user ("user:" and the id) and needs no permission.
+func Remove(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) error {
+	if by.Name != "user:"+user || user == "" {
+		return access.ErrDenied.Because("%s is not user %s", by.Name, user)
+	}
+	voidReset(tx, by.Tenant, user)
+	removed, err := replace(ctx, tx, "DELETE FROM passwords WHERE tenant_id = $1 AND user_id = $2", by.Tenant, user)
+	if err != nil || !removed {
+		return err
+	}
+	return audit.Append(tx, by, audit.Event{Action: "password.removed", Target: "user", TargetID: user, Reason: reason})
+}
+
 func store(tx *database.Tx, tenant, user, hash string, temporary bool) {
 	voidReset(tx, tenant, user)
 	tx.Later(`

@@ -64,6 +64,7 @@ type request struct {
 	From          session.From `json:"from,omitzero"`    // where it began
 	GivenName     string       `json:"given_name,omitempty"`
 	FamilyName    string       `json:"family_name,omitempty"`
+	Social        *fromSocial  `json:"social,omitempty"`
 	Recovery      []byte       `json:"recovery,omitempty"` // hash of a link's token: another second factor is to be set up
 }
 
@@ -225,6 +226,13 @@ func identifyAttempt(ctx context.Context, tx *database.Tx, tenant string, a atte
 		UPDATE attempts SET request = $4, identifier = $5, channel = $6, challenge_id = '', `+unproved+openAttempt+`RETURNING `+attemptColumns,
 		tenant, a.ID, tx.Millis(), string(text), a.Identifier, a.Channel))
 	return a, orAttempt(err, "identify attempt")
+}
+
+// renameAttempt gives an attempt another handle.
+func renameAttempt(ctx context.Context, tx *database.Tx, tenant, id string) (handle string, err error) {
+	handle = newHandle()
+	n, err := tx.Exec(ctx, `UPDATE attempts SET handle_hash = $3 WHERE tenant_id = $1 AND id = $2`, tenant, id, secret.Hash(handle))
+	return handle, orEnded(n, err, "rename attempt")
 }
 
 // challengeAttempt notes the link and code that were sent.

@@ -62,6 +62,8 @@ func (s *Service) show(w http.ResponseWriter, r *http.Request, v *visit, a attem
 		return s.showCode(w, r, v, a)
 	case a.Identifier != "":
 		return page.Render(w, r, http.StatusOK, s.passwordPage(v, a))
+	case a.Request.Social != nil && a.Request.Social.Flow != "":
+		return s.showSocialProve(w, r, v, a)
 	case a.Request.SelectAccount && len(v.sessions) > 0 && !query.Has("another"):
 		return s.showAccounts(w, r, v, a)
 	default:
@@ -78,10 +80,10 @@ func (s *Service) firstPage(ctx context.Context, v *visit, a attempt) page.Page 
 	}
 	app := s.app(ctx, v.by.Tenant, a)
 	if a.Request.SignUp && !settings.NoSignUp {
-		return &page.SignUp{View: v.view, App: app, Takes: takes(settings), Identifier: identifier, Names: true, GivenName: a.Request.GivenName, FamilyName: a.Request.FamilyName,
+		return &page.SignUp{View: v.view, App: app, Ways: s.ways(ctx, v, "/signin/social/"), Takes: takes(settings), Identifier: identifier, Names: true, GivenName: a.Request.GivenName, FamilyName: a.Request.FamilyName,
 			Action: pathSignUp, SignInURL: withState(pathSignIn, v.view.State, "change", "1")}
 	}
-	p := &page.SignIn{View: v.view, App: app, Takes: takes(settings), Identifier: identifier, Action: pathSignIn}
+	p := &page.SignIn{View: v.view, App: app, Ways: s.ways(ctx, v, "/signin/social/"), Takes: takes(settings), Identifier: identifier, Action: pathSignIn}
 	if !settings.NoSignUp {
 		p.SignUpURL = withState(pathSignUp, v.view.State)
 	}
@@ -274,6 +276,13 @@ func (s *Service) showProved(w http.ResponseWriter, r *http.Request, v *visit, a
 	}
 	if temporary && a.Method == methodPassword {
 		return page.Render(w, r, http.StatusOK, s.newPasswordPage(v, a))
+	}
+	who, held, err := s.heldSocial(r.Context(), s.DB, v, a)
+	if err != nil {
+		return err
+	}
+	if held != "" {
+		return s.showSocialLink(w, r, v, a, u, who, held)
 	}
 	return s.showCode(w, r, v, a)
 }

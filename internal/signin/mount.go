@@ -63,6 +63,8 @@ func (s *Service) Mount(r *web.Router) {
 	s.mountAPI(r)
 	s.mountAccount(r)
 	s.mountSecurity(r)
+	s.mountSocial(r)
+	s.mountLinked(r)
 }
 
 // pageRoute is a page, or a form that leads to one.

@@ -37,6 +37,7 @@ import (
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
 	"github.com/cardea-id/cardea/internal/session"
+	"github.com/cardea-id/cardea/internal/social"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/user"
@@ -65,6 +66,7 @@ type Service struct {
 	Hasher   *passhash.Hasher
 	Limits   *ratelimit.Limiter
 	MFA      *mfa.Service
+	Social   *social.Service
 	Places   *device.Places // may be nil
 	Breached *password.List // may be nil
 	Dev      bool
@@ -149,6 +151,9 @@ func (s *Service) prove(ctx context.Context, tx *database.Tx, by access.Actor, a
 // which of two requests at once does. It returns errUnfinished if something is
 // missing, which the dispatcher shows.
 func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a attempt, p proof) (in signedIn, err error) {
+	if a.ProvedAt.IsZero() {
+		return in, errUnfinished
+	}
 	lacking, err := s.lacks(ctx, tx, v, a, p.user)
 	if err != nil {
 		return in, err
@@ -157,7 +162,11 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	if lacking.Second || temporary && a.Method == methodPassword {
+	_, held, err := s.heldSocial(ctx, tx, v, a)
+	if err != nil {
+		return in, err
+	}
+	if lacking.Second || temporary && a.Method == methodPassword || held != "" {
 		return in, errUnfinished
 	}
 	if err := finishAttempt(ctx, tx, v.by.Tenant, a); err != nil {
@@ -220,7 +229,7 @@ func lifetimes(s tenant.SignIn) session.Lifetimes {
 // event is the event of the log that tells how an attempt came out.
 func (s *Service) event(v *visit, a attempt, action, result, reason string) audit.Event {
 	return audit.Event{Action: action, Target: "user", TargetID: a.UserID, Result: result, Reason: reason, Method: a.Method, Detail: map[string]any{
-		"application": a.ApplicationID, "attempt": a.ID, "second_factor": a.SecondMethod, "name": v.from.Client, "os": v.from.OS, "device": v.from.Device, "country": v.from.Country, "city": v.from.City,
+		"application": a.ApplicationID, "attempt": a.ID, "second_factor": a.SecondMethod, "connection": a.socialOf(), "name": v.from.Client, "os": v.from.OS, "device": v.from.Device, "country": v.from.Country, "city": v.from.City,
 	}}
 }
 
@@ -238,6 +247,7 @@ const (
 	methodEmailCode = "email_code"
 	methodEmailLink = "email_link"
 	methodSMSCode   = "sms_code"
+	methodSocial    = "social"
 )
 
 // Words of "amr" beside those of a method.
@@ -256,6 +266,8 @@ func amrOf(method string) []string {
 		return []string{"pwd"}
 	case methodSMSCode, mfa.SMS:
 		return []string{"otp", "sms"}
+	case methodSocial:
+		return []string{"fed"} // of OpenID Connect providers, beside RFC 8176
 	default:
 		return []string{"otp"}
 	}

@@ -82,7 +82,7 @@ func (p provider) profile(c Connection, in claims) (Profile, error) {
 	if !isSubject(subject) {
 		return Profile{}, ErrUpstream.Because("no subject")
 	}
-	out := Profile{Connection: c.ID, Provider: c.Provider, Issuer: p.issuer, Subject: subject}
+	out := Profile{Connection: c.ID, Provider: c.Provider, Label: c.Name, NoSignUp: c.Settings.NoSignUp, Issuer: p.issuer, Subject: subject}
 	if iss := in.text("iss"); p.openID && strings.Contains(p.issuer, tenantPart) {
 		out.Issuer = iss
 	}

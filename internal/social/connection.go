@@ -67,13 +67,13 @@ type Settings struct {
 	NoSignUp              bool              `json:"no_sign_up,omitempty" doc:"Nobody is signed up by it"`
 }
 
-// Label is what the connection is called on a button.
-func (c Connection) Label() string { return c.Name }
-
 // Icon is the name of its picture in ui/icons.svg.
-func (c Connection) Icon() string { return providers[c.Provider].Icon }
+func (c Connection) Icon() string { return Icon(c.Provider) }
 
-// Check puts c into its normal form, or says what is wrong with it.
+// Icon is the name of a provider's picture in ui/icons.svg.
+func Icon(kind string) string { return providers[kind].Icon }
+
+// check puts c into its normal form, or says what is wrong with it.
 func (s *Service) check(c *Connection, secret string) error {
 	p := s.provider(c.Provider)
 	if p.Name == "" {

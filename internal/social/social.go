@@ -195,6 +195,7 @@ type Return struct {
 type Profile struct {
 	Connection string `json:"connection"`
 	Provider   string `json:"provider"`
+	Label      string `json:"label"` // what people know the connection as
 	Issuer     string `json:"issuer"`
 	Subject    string `json:"subject"`
 	// Email is in the canonical form of addresses, or empty. EmailVerified says that the
@@ -205,6 +206,8 @@ type Profile struct {
 	FirstName     string `json:"first_name,omitempty"`
 	LastName      string `json:"last_name,omitempty"`
 	Picture       string `json:"picture,omitempty"`
+	// NoSignUp says that the connection lets nobody in who is new.
+	NoSignUp bool `json:"no_sign_up,omitempty"`
 	// Raw is all that the provider tells, as a JSON object.
 	Raw json.RawMessage `json:"raw,omitempty"`
 	// Tokens are nil unless the connection keeps them.
