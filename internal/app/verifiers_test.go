@@ -13,18 +13,23 @@ import (
 // stops guessing at it. "" stands for what proves nothing by itself; a reason says why
 // no limit is needed: the secret has too many bits to guess, or is no secret.
 var verifiers = map[string]string{
-	"POST /signin":              ratelimit.Send.Name,
-	"POST /signup":              ratelimit.Send.Name,
-	"POST /signin/resend":       ratelimit.Send.Name,
-	"POST /signin/forgot":       ratelimit.Send.Name,
-	"POST /signin/code":         ratelimit.Redeem.Name,
-	"POST /signin/link":         ratelimit.Redeem.Name,
-	"POST /signin/reset":        ratelimit.Redeem.Name,
-	"POST /signin/password":     ratelimit.SignIn.Name,
-	"POST /signin/new-password": "no secret: the password was proved in the step before",
-	"POST /signin/account":      "no secret: the browser's session decides",
-	"POST /signin/finish":       "no secret: the attempt was proved elsewhere",
-	"POST /signout":             "no secret",
+	"POST /signin":                ratelimit.Send.Name,
+	"POST /signup":                ratelimit.Send.Name,
+	"POST /signin/resend":         ratelimit.Send.Name,
+	"POST /signin/forgot":         ratelimit.Send.Name,
+	"POST /signin/code":           ratelimit.Redeem.Name,
+	"POST /signin/link":           ratelimit.Redeem.Name,
+	"POST /signin/reset":          ratelimit.Redeem.Name,
+	"POST /signin/password":       ratelimit.SignIn.Name,
+	"POST /signin/new-password":   "no secret: the password was proved in the step before",
+	"POST /signin/account":        "no secret: the browser's session decides",
+	"POST /signin/finish":         "no secret: the attempt was proved elsewhere",
+	"POST /signin/second":         ratelimit.SecondFactor.Name,
+	"POST /signin/second/send":    ratelimit.Send.Name,
+	"POST /signin/second/enroll":  "no secret: the first factor was proved, and there is no second",
+	"POST /signin/second/confirm": "no secret: whoever may ask is shown the key",
+	"POST /signin/recover":        ratelimit.Redeem.Name,
+	"POST /signout":               "no secret",
 
 	"POST /account":                     "no secret: the browser's session decides",
 	"POST /account/password":            ratelimit.SignIn.Name,
@@ -39,6 +44,18 @@ var verifiers = map[string]string{
 	"POST /account/sessions/end":        "no secret: the browser's session decides",
 	"POST /account/sessions/end-others": "no secret: the browser's session decides",
 	"POST /account/applications/revoke": "no secret: the browser's session decides",
+
+	"POST /account/security/apps":           "no secret: the browser's session decides",
+	"POST /account/security/app":            "no secret: whoever may ask is shown the key",
+	"POST /account/security/remove":         "no secret: the browser's session decides",
+	"POST /account/security/codes":          "no secret: the browser's session decides",
+	"POST /account/security/codes/download": "no secret: it gives back what was sent",
+	"POST /account/security/forget":         "no secret: the browser's session decides",
+
+	"POST /api/v1/auth/mfa/token":    ratelimit.ClientSecret.Name,
+	"POST /api/v1/auth/mfa/enroll":   "an MFA token is authentic by itself",
+	"POST /api/v1/auth/mfa/initiate": ratelimit.Send.Name,
+	"POST /api/v1/auth/mfa/validate": ratelimit.SecondFactor.Name,
 
 	"POST /api/v1/auth/passwordless/magic-link/send":   ratelimit.Send.Name,
 	"POST /api/v1/auth/passwordless/magic-link/resend": ratelimit.Send.Name,
@@ -61,7 +78,7 @@ var verifiers = map[string]string{
 	"POST /oauth2/logout":               "no secret: a hint is signed",
 	"POST /oauth2/logout/confirm":       "no secret: the browser's session decides",
 	"POST /device":                      ratelimit.UserCode.Name,
-	"POST /device/confirm":              ratelimit.UserCode.Name,
+	"POST /device/confirm":              "no secret: only the session that typed the code can decide",
 }
 
 // A new route that asks for credentials of its own must say what stops guessing.

@@ -14,6 +14,7 @@
 package device
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -35,9 +36,16 @@ type Client struct {
 	Kind string // "iPhone", "iPad", a model of Android, else "bot", "tablet", "mobile" or "desktop"
 }
 
+// shortName is what the name of a program looks like that nobody knows: one word or
+// two, and no message to anybody.
+var shortName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,20}( [A-Za-z0-9._-]{1,12})?$`)
+
 // Describe reads a User-Agent header. It takes whatever a stranger sends.
 func Describe(userAgent string) Client {
 	ua := useragent.Parse(printable(userAgent, maxHeader))
+	if ua.OS == "" && !shortName.MatchString(ua.Name) { // not in the tables: the text is the sender's own, and ends up in mails
+		ua.Name = ""
+	}
 	return Client{
 		Name: printable(ua.Name, maxName),
 		OS:   printable(system(ua), maxName),

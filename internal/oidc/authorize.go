@@ -479,7 +479,7 @@ func (s *Service) refuse(w http.ResponseWriter, r *http.Request, j *journey, ans
 		code = errUnmet.Code
 	}
 	values := url.Values{"error": {code}, "error_description": {textOf(p.Message)}}
-	if j.app.OAuth.ThirdParty && j.handle == "" && !j.prompts(promptNone) && j.Mode != modeFormPost {
+	if j.app.OAuth.ThirdParty && j.handle == "" && !j.prompts(promptNone) {
 		failure := page.Problem(s.SignIn.View(w, r), p, web.Of(r.Context()).ID)
 		failure.NextURL = j.location(j.complement(values))
 		return page.Render(w, r, http.StatusBadRequest, failure)

@@ -234,3 +234,16 @@ func sweepCodes(ctx context.Context, tx *database.Tx, before time.Time, limit in
 	}
 	return n, nil
 }
+
+// dropUnspent removes codes that would still give an application something for a user.
+func dropUnspent(ctx context.Context, tx *database.Tx, tenant, user, application string) error {
+	for _, stmt := range []string{
+		"DELETE FROM authorization_codes WHERE tenant_id = $1 AND user_id = $2 AND application_id = $3 AND spent_at IS NULL",
+		"DELETE FROM device_codes WHERE tenant_id = $1 AND user_id = $2 AND application_id = $3 AND used_at IS NULL",
+	} {
+		if _, err := tx.Exec(ctx, stmt, tenant, user, application); err != nil {
+			return fmt.Errorf("drop codes: %w", err)
+		}
+	}
+	return nil
+}

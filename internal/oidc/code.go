@@ -47,6 +47,9 @@ func detailOf(app tenant.Application, req request, in session.Session) codeDetai
 	d := codeDetail{
 		Scope: req.Scope, Nonce: req.Nonce, AuthAt: in.AuthAt, AMR: in.AMR, ACR: in.ACR, Audience: req.Resources, Claims: req.Claims,
 	}
+	if app.OAuth.ThirdParty {
+		d.Claims = nil // the user was asked about the scope, and nothing else
+	}
 	d.Refresh = app.May(tenant.GrantRefresh) && (d.has("offline_access") || !d.has("openid") || req.SSO)
 	return d
 }

@@ -36,6 +36,9 @@ func (s *Service) RevokeConsent(ctx context.Context, tx *database.Tx, by access.
 	if err := s.Sessions.EndGrants(ctx, tx, by, user, application, "consent_revoked"); err != nil {
 		return err
 	}
+	if err := dropUnspent(ctx, tx, by.Tenant, user, application); err != nil {
+		return err
+	}
 	revoked, err := deleteConsent(ctx, tx, by.Tenant, user, application)
 	if err != nil || !revoked {
 		return err

@@ -331,6 +331,21 @@ func (s *Service) pageConfirm(w http.ResponseWriter, r *http.Request) error {
 	return page.Render(w, r, http.StatusOK, p)
 }
 
+// askMore is where the person proves more, if the application needs more than the
+// session shows; empty if it does not.
+func (s *Service) askMore(w http.ResponseWriter, r *http.Request, in session.Session, row deviceRow, typed string) (location string, err error) {
+	tenantID := web.ActorOf(r.Context()).Tenant
+	app, err := s.Tenants.ActiveApplication(r.Context(), tenantID, row.application)
+	if err != nil {
+		return "", err
+	}
+	enough, err := s.SignIn.Suffices(r.Context(), tenantID, in, app)
+	if err != nil || enough {
+		return "", err
+	}
+	return s.SignIn.Begin(w, r, signin.Start{Application: app, ReturnTo: withUserCode(pathUserCode+"/confirm", typed), UserID: in.UserID, ACR: signin.ACRTwoFactors, After: s.now()})
+}
+
 // Decisions about a device.
 const (
 	allow = "allow"
@@ -350,6 +365,11 @@ func (s *Service) postConfirm(w http.ResponseWriter, r *http.Request) error {
 	}
 	if decision != allow {
 		decision = deny
+	} else if location, err := s.askMore(w, r, in, row, given); err != nil || location != "" {
+		if err == nil {
+			http.Redirect(w, r, location, http.StatusSeeOther)
+		}
+		return err
 	}
 	by := web.ActorOf(r.Context())
 	by.Name = "user:" + in.UserID

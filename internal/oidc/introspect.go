@@ -112,6 +112,9 @@ func (s *Service) introspect(ctx context.Context, by access.Actor, app tenant.Ap
 	if err != nil {
 		return introspection{}, err
 	}
+	if app.OAuth.ThirdParty && a.ClientID != app.ClientID && !slices.ContainsFunc(a.Audience, func(aud string) bool { return slices.Contains(app.OAuth.Resources, aud) }) {
+		return introspection{}, token.ErrToken.Because("not for this application's eyes")
+	}
 	return ofAccess(a, issuer), s.requireLive(ctx, by.Tenant, a.UserID)
 }
 

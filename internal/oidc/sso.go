@@ -44,7 +44,7 @@ func (s *Service) ssoRoutes() []web.Route {
 					{Name: "connection", Text: "Id of a connection"}, {Name: "organization", Text: "Id of an organization"}, {Name: "domain", Text: "Of an organization"}, {Name: "login_hint", Text: "What the user is expected to type"},
 				},
 				Errors: []*problem.Problem{errRequest, errRedirect, errConnection, errSSO, tenant.ErrClient}}},
-		{Method: "GET", Paths: []string{"/api/v1/sso/oauth/accesstoken"}, Public: true, Own: true, Endpoint: web.JSON(http.StatusOK, s.getAccessToken),
+		{Method: "GET", Paths: []string{"/api/v1/sso/oauth/accesstoken"}, Public: true, Own: true, Endpoint: notByHead(web.JSON(http.StatusOK, s.getAccessToken)),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Swap the code of a single sign-on", Text: "Code and state are those that came to redirect_uri. It works once.",
 				Errors: []*problem.Problem{errCode, tenant.ErrClient, ratelimit.ErrLimited},
 				Example: ssoTokens{"eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiI2NjBjMGRlOTMxZjYzYWY3ZDQ2N2U2YWQifQ.c2lnbmF0dXJl", "Bearer", 900,
@@ -102,6 +102,20 @@ type getAccessTokenRequest struct {
 	ClientID string `query:"client_id" doc:"The application"`
 	Code     string `query:"code" doc:"That came to redirect_uri"`
 	State    string `query:"state" doc:"That came with it"`
+}
+
+// notByHead refuses HEAD, which http.ServeMux takes for GET: it would use up what nobody
+// gets to read.
+func notByHead(e web.Endpoint) web.Endpoint {
+	next := e.Handler
+	e.Handler = web.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == http.MethodHead {
+			return web.ErrNoMethod
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
+	return e
 }
 
 type ssoTokens struct {

@@ -272,19 +272,19 @@ type Ticket struct {
 
 // Guess counts a try at a code and then judges it. It has a transaction of its own,
 // so call it outside of any: a try counts whatever becomes of the rest. It returns
-// ErrCode or ratelimit.ErrLimited. What can not be a code at all is refused without
-// being counted.
+// ErrCode or ratelimit.ErrLimited. What can not be a code at all counts for the address
+// and not for the challenge.
 func (s *Service) Guess(ctx context.Context, by access.Actor, claim Claim) (Ticket, error) {
 	code, ok := parseCode(claim.Code)
-	if !ok {
-		return Ticket{}, ErrCode
-	}
 	var mac []byte
 	err := s.DB.Write(ctx, func(tx *database.Tx) (err error) {
 		if by.IP != "" {
 			if err := s.Limits.TakeWithin(ctx, tx, by.Tenant, ratelimit.Redeem.For(ratelimit.Key("", by.IP))); err != nil {
 				return err
 			}
+		}
+		if !ok {
+			return nil
 		}
 		if mac, err = countTry(ctx, tx, by.Tenant, claim); err != nil || mac == nil {
 			return err

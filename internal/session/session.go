@@ -33,6 +33,9 @@ import (
 // ErrNotFound says that there is no such session, or none any more.
 var ErrNotFound = problem.New(problem.NotFound, "session_not_found", "There is no such session.")
 
+// ErrStale says that everything of the user was ended after the proof was begun.
+var ErrStale = problem.New(problem.Unauthenticated, "proof_stale", "All sessions of this account were ended meanwhile. Sign in again.")
+
 // Lifetimes of sessions or grants.
 type Lifetimes struct {
 	Idle     time.Duration // without being used
@@ -82,6 +85,16 @@ type Proof struct {
 	AMR []string
 	ACR string
 	At  time.Time
+	// Since is when the first part of it was shown, At if zero. A proof that was begun
+	// before everything of its user was ended starts nothing.
+	Since time.Time
+}
+
+func (p Proof) since() time.Time {
+	if p.Since.IsZero() {
+		return p.At
+	}
+	return p.Since
 }
 
 // A Service keeps sessions. Its fields are set once, before use.
@@ -106,6 +119,9 @@ func (s *Service) Start(ctx context.Context, tx *database.Tx, by access.Actor, u
 	new := Session{
 		ID: tx.NewID(), UserID: user, ApplicationID: application, AMR: p.AMR, ACR: p.ACR, AuthAt: p.At, From: from,
 		CreatedAt: tx.Now, SeenAt: tx.Now, ExpiresAt: tx.Now.Add(life.Absolute), idle: life.Idle, idleUntil: tx.Now.Add(life.Idle),
+	}
+	if err := checkFloor(ctx, tx, by.Tenant, user, p.since()); err != nil {
+		return Session{}, "", err
 	}
 	crowded, err := makeRoom(ctx, tx, by.Tenant, user)
 	if err == nil {
@@ -202,6 +218,9 @@ func (s *Service) End(ctx context.Context, tx *database.Tx, by access.Actor, use
 
 // EndOthers ends all of a user's sessions but one, and the grants that hang on them.
 func (s *Service) EndOthers(ctx context.Context, tx *database.Tx, by access.Actor, user, keep, reason string) (ended []string, err error) {
+	if err := raiseFloor(ctx, tx, by.Tenant, user); err != nil {
+		return nil, err
+	}
 	if ended, err = endSessions(ctx, tx, by.Tenant, user, reason, "id <> $5", keep); err != nil {
 		return nil, err
 	}
@@ -211,6 +230,9 @@ func (s *Service) EndOthers(ctx context.Context, tx *database.Tx, by access.Acto
 // EndAll ends everything a user is let in with: sessions and grants, those that
 // outlive sessions included.
 func EndAll(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) (ended []string, err error) {
+	if err := raiseFloor(ctx, tx, by.Tenant, user); err != nil {
+		return nil, err
+	}
 	if ended, err = endSessions(ctx, tx, by.Tenant, user, reason, "id <> $5", ""); err != nil {
 		return nil, err
 	}

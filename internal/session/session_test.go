@@ -165,6 +165,28 @@ func TestSessionOfAnotherTenantIsUnknown(t *testing.T) {
 	})
 }
 
+func TestAProofBegunBeforeTheEndOfAllStartsNothing(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		begun := b.DB.Now()
+		b.pass(time.Minute)
+		b.write(t, func(tx *database.Tx) error {
+			_, err := b.EndAll(t.Context(), tx, b.by, ann, "password_reset")
+			return err
+		})
+		b.pass(time.Minute)
+		err := b.DB.Write(t.Context(), func(tx *database.Tx) error {
+			_, _, err := b.Start(t.Context(), tx, b.by, ann, app, session.Proof{At: tx.Now, Since: begun}, session.From{}, session.SessionLifetimes)
+			return err
+		})
+		if !errors.Is(err, session.ErrStale) {
+			t.Errorf("got %v, want %v", err, session.ErrStale)
+		}
+		if _, token := b.start(t, ann); b.current(t, token) != nil {
+			t.Error("a proof begun afterwards starts nothing either")
+		}
+	})
+}
+
 func TestRenewChangesTheToken(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		s, before := b.start(t, ann)

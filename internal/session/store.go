@@ -44,6 +44,37 @@ func insertSession(ctx context.Context, tx *database.Tx, tenant string, s Sessio
 	return nil
 }
 
+// checkFloor returns ErrStale if everything of a user was ended after a proof was
+// begun. It holds the row, so that whoever ends everything at the same moment comes
+// before or after, and then sees what was started.
+func checkFloor(ctx context.Context, tx *database.Tx, tenant, user string, since time.Time) error {
+	var at int64
+	err := tx.QueryRow(ctx, `
+		INSERT INTO session_floors (tenant_id, user_id, at) VALUES ($1, $2, 0)
+		ON CONFLICT (tenant_id, user_id) DO UPDATE SET at = session_floors.at
+		RETURNING at`, tenant, user).Scan(&at)
+	switch {
+	case database.IsMissingParent(err):
+		return ErrNotFound.Because("the user is gone")
+	case err != nil:
+		return fmt.Errorf("check floor of sessions: %w", err)
+	case at > since.UnixMilli():
+		return ErrStale
+	}
+	return nil
+}
+
+// raiseFloor makes proofs void that were begun before now.
+func raiseFloor(ctx context.Context, tx *database.Tx, tenant, user string) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO session_floors (tenant_id, user_id, at) VALUES ($1, $2, $3)
+		ON CONFLICT (tenant_id, user_id) DO UPDATE SET at = excluded.at`, tenant, user, tx.Millis())
+	if err != nil && !database.IsMissingParent(err) { // a user who is gone starts nothing
+		return fmt.Errorf("raise floor of sessions: %w", err)
+	}
+	return nil
+}
+
 // makeRoom ends the sessions of a user beyond the limit, those used longest ago
 // first, and returns their ids.
 func makeRoom(ctx context.Context, tx *database.Tx, tenant, user string) ([]string, error) {

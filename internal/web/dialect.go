@@ -189,6 +189,7 @@ var numbers = map[string]int{
 	"session_not_found":                 2006,
 	"signed_out":                        2007,
 	"invalid_refresh_token":             2008,
+	"proof_stale":                       2010,
 	"form_expired":                      2009,
 	"signin_expired":                    2201,
 	"code_invalid":                      2202,

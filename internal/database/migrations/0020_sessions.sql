@@ -58,3 +58,13 @@ CREATE TABLE grants (
 CREATE INDEX grants_by_user ON grants (tenant_id, user_id, application_id) WHERE ended_at IS NULL;
 CREATE INDEX grants_by_session ON grants (tenant_id, session_id) WHERE ended_at IS NULL;
 CREATE INDEX grants_old ON grants (expires_at);
+
+-- When everything of a user was ended last: what they had proved before that starts no
+-- session any more.
+CREATE TABLE session_floors (
+	tenant_id TEXT /*postgres COLLATE "C"*/ NOT NULL,
+	user_id   TEXT /*postgres COLLATE "C"*/ NOT NULL,
+	at        BIGINT NOT NULL,
+	PRIMARY KEY (tenant_id, user_id),
+	FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id) ON DELETE CASCADE
+) /*sqlite WITHOUT ROWID*/;
