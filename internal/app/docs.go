@@ -31,6 +31,7 @@ var apiInfo = openapi.Info{
 var apiTags = []openapi.Tag{
 	{Name: "Users", Description: "The people of a tenant: create, find, change, delete, give roles."},
 	{Name: "Authentication", Description: "Sign people in on pages of your own, by link and code. The calls take the application's client_id and no key."},
+	{Name: "Second factor", Description: "Second factors on pages of your own: list, set up, send, validate. The calls carry the MFA token that a sign-in answers where one factor is not enough."},
 	{Name: "Sessions", Description: "Who is signed in, and the end of it."},
 	{Name: "OpenID Connect", Description: "The OpenID provider of the tenant. Its issuer is the tenant's own address; clients find all of it at /.well-known/openid-configuration."},
 	{Name: "Authorization", Description: "What an application does before and beside the pages of the provider: push a request, register itself, begin single sign-on."},

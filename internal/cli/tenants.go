@@ -194,6 +194,9 @@ func assign(tree map[string]any, path []string, value string) error {
 		}
 		tree[path[0]] = v
 		return nil
+	case nil, []any: // of texts, separated by commas
+		tree[path[0]] = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+		return nil
 	}
 	return errNoLeaf
 }

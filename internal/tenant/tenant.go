@@ -344,6 +344,18 @@ func (s Settings) check() error {
 	case min(in.SessionIdle, in.SessionAbsolute) < 0 || max(in.SessionIdle, in.SessionAbsolute) > year:
 		return ErrSettings.Saying("Sessions live at most a year.").In("sign_in.session_absolute")
 	}
+	return s.MFA.check()
+}
+
+func (m MFA) check() error {
+	if m.Mode != "" && m.Mode != MFAOff && m.Mode != MFAOptional && m.Mode != MFARequired {
+		return ErrSettings.Saying("A second factor is off, optional or required.").In("mfa.mode")
+	}
+	for _, id := range m.RequiredForRoles {
+		if !secret.IsID(id) {
+			return ErrSettings.Saying("Roles are named by their ids.").In("mfa.required_for_roles")
+		}
+	}
 	return nil
 }
 
