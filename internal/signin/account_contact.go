@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
@@ -260,7 +261,12 @@ func (s *Service) takeAddress(ctx context.Context, o *owner, c contact, target s
 		if in, err = s.renew(ctx, tx, o, o.proof()); err != nil {
 			return err
 		}
-		if in.user, err = s.Users.Update(ctx, tx, by, o.user.ID, c.change(target)); err != nil {
+		change := c.change(target)
+		if c.channel == notify.SMS { // confirmed again after a reset, it signs in again
+			left := slices.DeleteFunc(slices.Clone(o.user.RequiredActions), isConfirmPhone)
+			change.RequiredActions = &left
+		}
+		if in.user, err = s.Users.Update(ctx, tx, by, o.user.ID, change); err != nil {
 			return err
 		}
 		if old, _ := c.of(o.user); old == target {

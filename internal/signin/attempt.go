@@ -338,6 +338,13 @@ func knowsBrowser(ctx context.Context, db database.Reader, tenant, user string, 
 	return known, nil
 }
 
+func forgetBrowsers(ctx context.Context, tx *database.Tx, tenant, user string) error {
+	if _, err := tx.Exec(ctx, `DELETE FROM known_browsers WHERE tenant_id = $1 AND user_id = $2`, tenant, user); err != nil {
+		return fmt.Errorf("forget browsers: %w", err)
+	}
+	return nil
+}
+
 // browserLifetime is how long a browser stays known without being used.
 const browserLifetime = 400 * 24 * time.Hour
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -242,7 +243,8 @@ func (s *Service) startFirst(ctx context.Context, v *visit, a attempt, settings 
 			}
 			return s.sendCode(ctx, tx, v, b)
 		})
-		if !errors.Is(err, ratelimit.ErrLimited) || settings.NoPassword || a.Request.SignUp {
+		cannot := errors.Is(err, ratelimit.ErrLimited) || errors.Is(err, notify.ErrNoChannel)
+		if !cannot || settings.NoPassword || a.Request.SignUp {
 			return err
 		}
 	}
@@ -289,7 +291,8 @@ func (s *Service) showProved(w http.ResponseWriter, r *http.Request, v *visit, a
 
 // postFinish goes on with an attempt that was proved by a link opened elsewhere.
 func (s *Service) postFinish(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
-	if a.ProvedAt.IsZero() {
+	// A password leads on by its own step, or by the second factor.
+	if a.ProvedAt.IsZero() || a.Method == methodPassword && a.SecondAt.IsZero() {
 		return s.show(w, r, v, a)
 	}
 	in, finished, err := s.settle(r.Context(), v, func(tx *database.Tx) (attempt, proof, error) {
@@ -441,6 +444,8 @@ func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attem
 		proved.PhoneVerified = &yes
 	}
 	switch {
+	case err == nil && channel == notify.SMS && slices.ContainsFunc(u.RequiredActions, isConfirmPhone):
+		return user.User{}, ErrCredentials.Because("the number has to be confirmed in the account first")
 	case err == nil && u.Email != target && u.Phone != target:
 		return user.User{}, ErrCredentials.Because("what was proved is the user's username, and no address of theirs")
 	case err == nil && channel == notify.Email && !u.EmailVerified && u.Email == target, err == nil && channel == notify.SMS && !u.PhoneVerified && u.Phone == target:
@@ -451,6 +456,11 @@ func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attem
 		return user.User{}, err
 	case v.tenant.Settings.SignIn.NoSignUp:
 		return user.User{}, ErrCredentials.Because("nobody is known by this address, and newcomers are not let in")
+	}
+	if v.by.IP != "" {
+		if err := s.Limits.TakeWithin(ctx, tx, v.by.Tenant, ratelimit.SignUp.For(ratelimit.Key("", v.by.IP))); err != nil {
+			return user.User{}, err
+		}
 	}
 	n := user.User{FirstName: a.Request.GivenName, LastName: a.Request.FamilyName, IsActive: true}
 	if channel == notify.Email {

@@ -84,6 +84,6 @@ func (s *Service) getStyle(w http.ResponseWriter, r *http.Request) error {
 	b := t.Settings.Branding
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("Cache-Control", "public, max-age=60")
-	_, err = w.Write(page.StyleSheet(page.Colors{Accent: b.Accent}))
+	_, err = w.Write(page.StyleSheet(page.Colors{Accent: b.Accent, Background: b.Background}))
 	return err
 }

@@ -3,8 +3,10 @@ package signin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -16,6 +18,7 @@ import (
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
+	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 )
@@ -76,6 +79,10 @@ func reasonOf(err error) string {
 	return "credentials_invalid"
 }
 
+// exactly makes an identifier count by itself: for a limit that a success takes back,
+// two addresses of one mailbox must not be one.
+func exactly(identifier string) string { return fmt.Sprintf("%x", secret.Hash(identifier)) }
+
 // CheckPassword is checkPassword for other fronts: it says whether a password is that
 // of the user of a login, and all that it takes to sign in to an application, counting
 // the try. It returns ErrCredentials, ErrSecondFactor, ratelimit.ErrLimited and what
@@ -121,7 +128,7 @@ func (s *Service) checkPassword(ctx context.Context, v *visit, identifier string
 	if account == "" {
 		account = "nobody " + identifier // what is not there is counted alike
 	}
-	uses := []ratelimit.Use{ratelimit.SignIn.For(ratelimit.Key(identifier, v.by.IP))}
+	uses := []ratelimit.Use{ratelimit.SignIn.For(ratelimit.Key(exactly(identifier), v.by.IP))}
 	known, err := knowsBrowser(ctx, s.DB, v.by.Tenant, u.ID, hashOf(v.browser))
 	if err != nil {
 		return nil, err
@@ -353,6 +360,14 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 		if err := s.endAll(ctx, tx, v.by, id, "password_reset"); err != nil {
 			return err
 		}
+		if err := s.distrust(ctx, tx, v, u); err != nil {
+			return err
+		}
+		if u.Email != "" {
+			if err := s.send(ctx, tx, v, 0, letter.Letter{Kind: letter.PasswordChanged, To: u.Email}); err != nil && !errors.Is(err, notify.ErrNoChannel) {
+				return err
+			}
+		}
 		return s.Limits.Reset(ctx, tx, v.by.Tenant, ratelimit.Account.For(ratelimit.Key(id, "")))
 	})
 	if err != nil {
@@ -360,6 +375,27 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 	}
 	return to(w, r, pathSignIn, "login_hint", u.Login(), "notice", "password_changed")
 }
+
+// ConfirmPhone is the required action of a user whose phone number may be somebody
+// else's: it signs nobody in until the user has confirmed it in their account.
+const ConfirmPhone = "CONFIRM_PHONE"
+
+// distrust takes away what an intruder may have left behind in an account that its
+// owner has come back to by mail: browsers that count as known, and the phone number as
+// a way in.
+func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
+	if err := forgetBrowsers(ctx, tx, v.by.Tenant, u.ID); err != nil {
+		return err
+	}
+	if u.Phone == "" {
+		return nil
+	}
+	no, actions := false, append(slices.DeleteFunc(slices.Clone(u.RequiredActions), isConfirmPhone), ConfirmPhone)
+	_, err := s.Users.Update(ctx, tx, access.System(v.by.Tenant), u.ID, user.Change{PhoneVerified: &no, RequiredActions: &actions})
+	return err
+}
+
+func isConfirmPhone(action string) bool { return action == ConfirmPhone }
 
 // endAll ends everything a user is signed in with, and has applications told.
 func (s *Service) endAll(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -216,13 +217,21 @@ func (s *Service) ofBearer(ctx context.Context, header string) (encoded, error) 
 	if a.SessionID == "" {
 		return nil, ErrSignedOut.Because("the token comes from no session")
 	}
-	return s.encode(ctx, tenantID, a.SessionID, a.Scope)
+	scope := a.Scope
+	app, err := s.Tenants.ByClientID(ctx, a.ClientID)
+	if err != nil || app.OAuth.ThirdParty { // also one that describes itself at its own address
+		scope += " " + scopeForeign
+	}
+	return s.encode(ctx, tenantID, a.SessionID, scope)
 }
+
+// scopeForeign is added to what an application of somebody else may see.
+const scopeForeign = "foreign application"
 
 // encode returns the answer for a session, as of at most a second ago, with what a
 // scope lets see of the user.
 func (s *Service) encode(ctx context.Context, tenantID, id, scope string) (encoded, error) {
-	names, address := "", ""
+	names, address, foreign := "", "", strings.HasSuffix(scope, scopeForeign)
 	for word := range strings.SplitSeq(scope, " ") {
 		switch word {
 		case "profile":
@@ -231,7 +240,7 @@ func (s *Service) encode(ctx context.Context, tenantID, id, scope string) (encod
 			address = "+email"
 		}
 	}
-	return s.answers.Get(s.DB.Now(), tenantID+"/"+id+names+address, func() (encoded, error) {
+	return s.answers.Get(s.DB.Now(), tenantID+"/"+id+names+address+strconv.FormatBool(foreign), func() (encoded, error) {
 		live, err := s.Sessions.ByID(ctx, s.DB, tenantID, id)
 		if err != nil {
 			return nil, orSignedOut(err)
@@ -245,6 +254,9 @@ func (s *Service) encode(ctx context.Context, tenantID, id, scope string) (encod
 		}
 		if address == "" {
 			u.Email = ""
+		}
+		if foreign {
+			live.From = session.From{} // where somebody is, is not for applications of others
 		}
 		return json.Marshal(current{sessionFormOf(live), user.ShortForm(tenantID, u)})
 	})

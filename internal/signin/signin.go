@@ -174,7 +174,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	}
 	by := v.by
 	by.Name = "user:" + a.UserID
-	shown := session.Proof{AMR: a.amr(p.amr), At: tx.Now, ACR: a.acr()}
+	shown := session.Proof{AMR: a.amr(p.amr), At: tx.Now, Since: a.ProvedAt, ACR: a.acr()}
 	if lacking.Remembered {
 		shown.AMR = append(slices.Clone(shown.AMR), amrRemembered)
 	}
@@ -235,6 +235,9 @@ func (s *Service) event(v *visit, a attempt, action, result, reason string) audi
 
 // fail writes a failed try to the log. The user is empty if there is no such user.
 func (s *Service) fail(ctx context.Context, v *visit, a attempt, user, method, reason string) error {
+	if reason == ratelimit.ErrLimited.Code {
+		return nil // whoever is stopped could fill the log
+	}
 	a.UserID, a.Method = user, method
 	return s.DB.Write(ctx, func(tx *database.Tx) error {
 		return audit.Append(tx, v.by, s.event(v, a, "signin.failed", audit.Failure, reason))

@@ -179,13 +179,21 @@ func keep(w http.ResponseWriter, r *http.Request, sessions []held) {
 		tokens = append(tokens, h.token)
 	}
 	c := &http.Cookie{
-		Name: cookieName(r), Value: strings.Join(tokens, "."), Path: "/", MaxAge: int(session.SessionLifetimes.Absolute.Seconds()),
+		Name: cookieName(r), Value: strings.Join(tokens, "."), Path: "/", MaxAge: cookieAge(sessions),
 		Secure: web.Of(r.Context()).Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 	if len(tokens) == 0 {
 		c.MaxAge = -1
 	}
 	http.SetCookie(w, c)
+}
+
+// cookieAge is how long the session lives that lives longest, in seconds.
+func cookieAge(sessions []held) (age int) {
+	for _, h := range sessions {
+		age = max(age, int(h.ExpiresAt.Sub(h.CreatedAt).Seconds()))
+	}
+	return age
 }
 
 // enter puts a session in front of the browser's, in place of an older one of the same
@@ -250,6 +258,13 @@ func (s *Service) attemptOf(ctx context.Context, v *visit, handle string) (attem
 	return a, nil
 }
 
+// speak takes the language that the application asks for, if any.
+func (v *visit) speak(w http.ResponseWriter, r *http.Request, a attempt) {
+	if a.Request.UILocales != "" {
+		v.view.Lang = page.Language(w, r, a.Request.UILocales, v.tenant.Settings.Branding.Language)
+	}
+}
+
 // form is a handler for a form that goes on with an attempt.
 func (s *Service) form(step func(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -264,6 +279,7 @@ func (s *Service) form(step func(w http.ResponseWriter, r *http.Request, v *visi
 		if err != nil {
 			return err
 		}
+		v.speak(w, r, a)
 		if !a.FinishedAt.IsZero() {
 			return s.show(w, r, v, a)
 		}
@@ -282,6 +298,7 @@ func (s *Service) see(show func(w http.ResponseWriter, r *http.Request, v *visit
 		if err != nil {
 			return err
 		}
+		v.speak(w, r, a)
 		return show(w, r, v, a)
 	}
 }

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"slices"
 	"context"
 	"net/netip"
 	"net/url"
@@ -160,6 +161,9 @@ func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by acc
 	if err := a.check(); err != nil {
 		return Application{}, "", err
 	}
+	if err := requireScopes(by, a.OAuth.Scopes); err != nil {
+		return Application{}, "", err
+	}
 	a.ID, a.TenantID, a.ClientID = tx.NewID(), by.Tenant, newClientID()
 	a.IsActive, a.CreatedAt, a.ModifiedAt = true, tx.Now, tx.Now
 	if err := makeRoom(ctx, tx, a.TenantID, countApplications, ErrApplicationsFull); err != nil {
@@ -180,6 +184,18 @@ func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by acc
 	return a, key, audit.Append(tx, by, audit.Event{Action: "application.created", Target: "application", TargetID: a.ID, Detail: map[string]any{"name": a.Name}})
 }
 
+// requireScopes returns access.ErrDenied if scopes has one of the management API that
+// the actor does not hold and that was not there before: nobody gives what they do not
+// hold, to a program either.
+func requireScopes(by access.Actor, scopes []string, before ...string) error {
+	for _, scope := range scopes {
+		if p := access.Permission(scope); slices.Contains(access.All, p) && !by.May(p) && !slices.Contains(before, scope) {
+			return access.ErrDenied.Because("gives %s, which %s does not hold", scope, by.Name)
+		}
+	}
+	return nil
+}
+
 // SaveApplication replaces name, redirect URIs, allowed origins, OAuth settings and
 // activity of an application. The actor needs applications:write.
 func (s *Service) SaveApplication(ctx context.Context, tx *database.Tx, by access.Actor, a Application) (Application, error) {
@@ -189,7 +205,14 @@ func (s *Service) SaveApplication(ctx context.Context, tx *database.Tx, by acces
 	if err := a.check(); err != nil {
 		return Application{}, err
 	}
-	a, err := updateApplication(ctx, tx, by.Tenant, a)
+	before, err := findApplication(ctx, tx, by.Tenant, "id", a.ID)
+	if err == nil {
+		err = requireScopes(by, a.OAuth.Scopes, before.OAuth.Scopes...)
+	}
+	if err != nil {
+		return Application{}, err
+	}
+	a, err = updateApplication(ctx, tx, by.Tenant, a)
 	if err != nil {
 		return Application{}, err
 	}
@@ -220,6 +243,13 @@ func (s *Service) RotateSecret(ctx context.Context, tx *database.Tx, by access.A
 		return "", ErrApplication.Saying("Old secrets may live on for 0 to 90 days.")
 	}
 	if err := touchApplication(ctx, tx, by.Tenant, application); err != nil {
+		return "", err
+	}
+	a, err := findApplication(ctx, tx, by.Tenant, "id", application)
+	if err == nil {
+		err = requireScopes(by, a.OAuth.Scopes) // whoever has the secret has them
+	}
+	if err != nil {
 		return "", err
 	}
 	if err := expireSecrets(ctx, tx, by.Tenant, application, tx.Now.Add(overlap)); err != nil {
