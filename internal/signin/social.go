@@ -12,6 +12,7 @@ import (
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/social"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
@@ -45,10 +46,11 @@ type fromSocial struct {
 }
 
 func (s *Service) mountSocial(r *web.Router) {
-	back := append(problems{ErrAttempt, ErrDisabled, ErrCredentials, ErrNoAccount}, social.Problems...)
+	back := append(problems{ErrAttempt, ErrDisabled, ErrCredentials, ErrNoAccount, ratelimit.ErrLimited}, social.Problems...)
 	r.Add(pageRoute("POST", pathSocial, "Form: sign in by another service", s.postSocial, append(problems{page.ErrForm}, back...)))
 	r.Add(pageRoute("POST", pathSocialLink, "Form: connect an account of another service", s.form(s.postSocialLink), append(problems{page.ErrForm, ErrUnproved}, back...)))
 	r.Add(pageRoute("GET", pathCallback, "Where another service sends browsers back to", s.getCallback, back))
+	s.mountSocialAPI(r)
 	r.Add(pageRoute("POST", pathCallback, "The same by a form", s.postCallback, back))
 }
 
@@ -226,6 +228,9 @@ func (s *Service) bySocial(ctx context.Context, tx *database.Tx, v *visit, a att
 	case decision == social.Refuse, decision == social.Create && a.Request.UserID != "":
 		return user.User{}, ErrNoAccount
 	case decision == social.Create:
+		if err := s.Limits.TakeWithin(ctx, tx, v.by.Tenant, ratelimit.SignUp.For(ratelimit.Key("", v.by.IP))); err != nil {
+			return user.User{}, err
+		}
 		if _, err := identifyAttempt(ctx, tx, v.by.Tenant, a); err != nil {
 			return user.User{}, err
 		}
@@ -341,7 +346,9 @@ func (s *Service) postSocialLink(w http.ResponseWriter, r *http.Request, v *visi
 		}
 		held, err := s.Social.Settle(ctx, tx, v.by, social.Flow{ID: id, Attempt: a.ID})
 		if err == nil && r.PostFormValue("choice") == "link" {
-			err = s.connect(ctx, tx, v, a, p.user, held)
+			if err = s.connect(ctx, tx, v, a, p.user, held); err == nil { // what was ended in there was ended by this very proof
+				a, err = proveAttempt(ctx, tx, v.by.Tenant, a.ID, a.UserID, a.Method)
+			}
 		}
 		return a, p, err
 	})
