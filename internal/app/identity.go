@@ -59,6 +59,7 @@ func (a *App) buildIdentity() (err error) {
 	a.Codes = &passwordless.Service{DB: a.DB, Boxes: a.Notify.Boxes, Limits: limits, Notify: a.Notify}
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}
 	a.Social = &social.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf}
+	a.Tenants.Social = a.Social.Ways
 	a.SignIn = &signin.Service{
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Codes: a.Codes, Notify: a.Notify,
 		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,

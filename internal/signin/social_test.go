@@ -402,3 +402,81 @@ func TestAccountLinkIsOfTheSession(t *testing.T) {
 		}
 	})
 }
+
+// An application swaps the ID token that its own page got (Google's One Tap).
+func TestSocialCredential(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		up, c := b.service(t, verified(ann))
+		root := "/api/v1/auth/social/" + c.ID + "/"
+		app := b.Demo.With("X-Client-Id", b.Demo.ClientID)
+		app.Key = ""
+		begin := func() (state, nonce string) {
+			t.Helper()
+			made := app.Post(t, root+"nonce", nil).Want(t, 200).Object(t)
+			return made["state"].(string), made["nonce"].(string)
+		}
+		swap := func(state, token string) apptest.Answer {
+			t.Helper()
+			return app.Post(t, root+"token", map[string]string{"state": state, "credential": token})
+		}
+		state, nonce := begin()
+		token := up.idToken(t, b.Clock.Now(), nonce)
+		got := swap(state, token).Want(t, 200).Object(t)
+		if got["access_token"] == "" || got["profile"] == nil {
+			t.Errorf("got %v", got)
+		}
+		swap(state, token).WantError(t, 400, "social_expired")
+		state, _ = begin()
+		swap(state, token).WantError(t, 400, "social_failed")
+		state, nonce = begin()
+		other := b.Tenant(t, "other")
+		other.With("X-Client-Id", other.ClientID).Post(t, root+"token", map[string]string{"state": state, "credential": up.idToken(t, b.Clock.Now(), nonce)}).WantError(t, 400, "social_expired")
+
+		b.prove(t, b.person(t, "bob@example.com").ID)
+		up.claims = map[string]any{"sub": "2", "email": "bob@example.com", "email_verified": true}
+		state, nonce = begin()
+		swap(state, up.idToken(t, b.Clock.Now(), nonce)).WantError(t, 409, "account_link_required")
+		app.Post(t, "/api/v1/auth/social/"+b.Demo.ID+"/nonce", nil).WantError(t, 404, "connection_not_found")
+	})
+}
+
+func TestSocialIsInTheConfiguration(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		config := func() any {
+			t.Helper()
+			return b.Demo.Get(t, "/api/v1/config?client_id="+b.Demo.ClientID).Want(t, 200).Object(t)["auth_config"].(map[string]any)["social"]
+		}
+		if got := config(); got != nil {
+			t.Errorf("without connections it is %v, want null", got)
+		}
+		_, c := b.service(t, nil)
+		b.Clock.Advance(time.Second)
+		got, ok := config().([]any)
+		if !ok || len(got) != 1 || got[0].(map[string]any)["connection_id"] != c.ID || got[0].(map[string]any)["provider"] != "openid" {
+			t.Errorf("it is %v", got)
+		}
+	})
+}
+
+func TestConnectionsByTheAPI(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		made := b.Demo.Post(t, "/api/v1/connections", `{"provider":"google","client_id":"id","client_secret":"very secret"}`).Want(t, 201)
+		if strings.Contains(string(made.Body), "very secret") {
+			t.Error("the answer has the secret")
+		}
+		one := made.Object(t)
+		id := one["id"].(string)
+		if one["redirect_uri"] != "https://"+apptest.BaseHost+"/sso/"+id+"/callback" && !strings.HasSuffix(one["redirect_uri"].(string), "/sso/"+id+"/callback") {
+			t.Errorf("the redirect URI is %v", one["redirect_uri"])
+		}
+		b.Demo.Get(t, "/api/v1/connections/"+id).Want(t, 200)
+		b.Demo.Put(t, "/api/v1/connections/"+id, `{"is_active":false}`).Want(t, 200)
+		b.Demo.Post(t, "/api/v1/connections", `{"provider":"openid","client_id":"id","client_secret":"s","settings":{"issuer":"https://169.254.169.254/"}}`).WantError(t, 400, "address_refused")
+		b.Demo.Post(t, "/api/v1/connections", `{"provider":"myspace","client_id":"id","client_secret":"s"}`).WantError(t, 400, "invalid_connection")
+		reader := b.Demo.As(t, access.ConnectionsRead)
+		reader.Get(t, "/api/v1/connections").Want(t, 200)
+		reader.Delete(t, "/api/v1/connections/"+id).WantError(t, 403, "access_denied")
+		b.Demo.Delete(t, "/api/v1/connections/"+id).Want(t, 200)
+		b.Demo.Get(t, "/api/v1/connections/"+id).WantError(t, 404, "connection_not_found")
+	})
+}

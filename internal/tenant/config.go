@@ -139,7 +139,13 @@ func (s *Service) config(ctx context.Context, t Tenant, app Application) (Config
 			return Config{}, err
 		}
 	}
-	return configOf(t, app), nil
+	c := configOf(t, app)
+	if s.Social == nil {
+		return c, nil
+	}
+	var err error
+	c.AuthConfig.Social, err = s.Social(ctx, t.ID)
+	return c, err
 }
 
 func configOf(t Tenant, app Application) Config {

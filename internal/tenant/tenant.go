@@ -164,6 +164,10 @@ type Service struct {
 	// they are not taken for those of a management call. It may be nil.
 	Own func(path string) bool
 
+	// Social returns what people may sign in with at other services, as JSON, for the
+	// configuration object. It may be nil.
+	Social func(ctx context.Context, tenantID string) (json.RawMessage, error)
+
 	// PublicURL is the public address, without a path.
 	PublicURL string
 	// BaseHost is the host of the public address, without a port. Tenants answer
