@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cardea-id/cardea/internal/lang"
+	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/ui"
@@ -98,7 +99,8 @@ func samples(v page.View) map[string]page.Page {
 	mistaken := own
 	mistaken.Errors = page.Errors{{Field: "current_password", Code: "credentials_invalid"}, {Field: "password", Code: "invalid_password"}}
 	ways := []page.Way{{Label: "Continue with Acme", Icon: "building", Action: "/signin/acme"}, {Label: "Continue with a passkey", Icon: "key", Action: "/signin/passkey"}}
-	key := page.Key{ID: "6694c154565dfee5166d1cc7", Path: "M4 4h7v1h-7z", Size: 37, Secret: "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ", URI: "otpauth://totp/Northwind:ann?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
+	key := page.Key{ID: "6694c154565dfee5166d1cc7", Secret: "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ", URI: "otpauth://totp/Northwind:ann?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
+	key.Path, key.Size, _ = mfa.Path(key.URI)
 	codes := []string{"7K2M-9QXR-3TB5H", "0C4N-8WZE-6VJ1P", "5YHD-2RGA-7MKQ9", "3FST-1XBV-8CN0W", "9PJE-4TZ6-2HRYK", "6DMG-0QAS-5WX7B", "1VNC-3EK8-9PTJF", "8RZH-7YD2-4BGM6", "2WQX-5SAV-0KEN3", "4TBP-6JFC-1RHZ9"}
 	return map[string]page.Page{
 		"sign-in":       &page.SignIn{View: v, App: app, Action: "/signin", SignUpURL: "/signup"},
