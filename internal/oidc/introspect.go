@@ -247,5 +247,5 @@ func (s *Service) revoke(ctx context.Context, by access.Actor, app tenant.Applic
 	if err != nil || a.ClientID != app.ClientID {
 		return err
 	}
-	return s.DB.Write(ctx, func(tx *database.Tx) error { return s.Tokens.Revoke(ctx, tx, by, a) })
+	return s.Tokens.Revoke(ctx, by, a, app)
 }

@@ -90,6 +90,9 @@ type Request struct {
 	// nobody can sign up. All is as ever, but nothing goes out and nothing redeems the
 	// challenge: the message is stored as one that has expired already.
 	Silent bool
+	// Backend says that the request comes from a server that has proved itself and asks
+	// for all its users from one address: limits by address do not apply.
+	Backend bool
 	Look
 }
 
@@ -137,7 +140,11 @@ func (s *Service) Send(ctx context.Context, tx *database.Tx, by access.Actor, r 
 		ID: tx.NewID(), Attempt: r.Attempt, Purpose: r.Purpose, Channel: r.Channel, Target: r.Target, Language: r.Language,
 		Sends: 1, SentAt: tx.Now, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(Life), silent: r.Silent,
 	}
-	if err := s.Limits.TakeWithin(ctx, tx, by.Tenant, limits(by, c)...); err != nil {
+	from := by.IP
+	if r.Backend {
+		from = ""
+	}
+	if err := s.Limits.TakeWithin(ctx, tx, by.Tenant, limits(from, c)...); err != nil {
 		return Challenge{}, err
 	}
 	made, err := s.make(ctx, tx, by, c, r.Look)
@@ -156,7 +163,7 @@ func (s *Service) Resend(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err != nil {
 		return Challenge{}, err
 	}
-	if err := s.Limits.TakeWithin(ctx, tx, by.Tenant, limits(by, c)...); err != nil {
+	if err := s.Limits.TakeWithin(ctx, tx, by.Tenant, limits(by.IP, c)...); err != nil {
 		return Challenge{}, err
 	}
 	if look.Language != "" {
@@ -171,12 +178,12 @@ func (s *Service) Resend(ctx context.Context, tx *database.Tx, by access.Actor, 
 	return renewChallenge(ctx, tx, by.Tenant, c, made)
 }
 
-// limits are what sending c counts against.
-func limits(by access.Actor, c Challenge) []ratelimit.Use {
+// limits are what sending c counts against; without an address those of none.
+func limits(ip string, c Challenge) []ratelimit.Use {
 	target := ratelimit.Key(c.Target, "")
 	uses := []ratelimit.Use{ratelimit.Send.For(target), ratelimit.Resend.For(target)}
-	if by.IP != "" {
-		uses = append(uses, ratelimit.SendAddress.For(ratelimit.Key("", by.IP)))
+	if ip != "" {
+		uses = append(uses, ratelimit.SendAddress.For(ratelimit.Key("", ip)))
 	}
 	if c.Channel == notify.SMS {
 		uses = append(uses, ratelimit.SMSRange.For(ratelimit.Key(numberRange(c.Target), "")), ratelimit.SMSCountry.For(ratelimit.Key(country(c.Target), "")))
@@ -261,6 +268,7 @@ func (s *Service) RedeemLink(ctx context.Context, tx *database.Tx, by access.Act
 type Claim struct {
 	ID, Attempt, Purpose, Target string
 	Code                         string // as typed
+	Backend                      bool   // as in Request
 }
 
 // A Ticket is a try at a code that was counted and was right. It is good for
@@ -278,7 +286,7 @@ func (s *Service) Guess(ctx context.Context, by access.Actor, claim Claim) (Tick
 	code, ok := parseCode(claim.Code)
 	var mac []byte
 	err := s.DB.Write(ctx, func(tx *database.Tx) (err error) {
-		if by.IP != "" {
+		if by.IP != "" && !claim.Backend {
 			if err := s.Limits.TakeWithin(ctx, tx, by.Tenant, ratelimit.Redeem.For(ratelimit.Key("", by.IP))); err != nil {
 				return err
 			}

@@ -106,7 +106,7 @@ func api[In, Out any](s *Service, op func(ctx context.Context, c *call, in In) (
 }
 
 // call finds out which application calls. It has no browser: cookies that come along
-// say nothing here, nor does a key. HEAD, which http.ServeMux takes for GET, would use
+// say nothing here, nor does a key, but that limits by address are not for a server. HEAD, which http.ServeMux takes for GET, would use
 // up what nobody gets to read.
 func (s *Service) call(w http.ResponseWriter, r *http.Request) (*call, error) {
 	if r.Method == http.MethodHead {
@@ -114,6 +114,7 @@ func (s *Service) call(w http.ResponseWriter, r *http.Request) (*call, error) {
 	}
 	ctx := r.Context()
 	c := &call{visit: &visit{by: web.ActorOf(ctx)}, header: r.Header}
+	c.backend = strings.HasPrefix(c.by.Name, "key:")
 	c.by.Name = access.Visitor(c.by.Tenant, c.by.IP).Name
 	id, err := web.Query(r, "client_id")
 	if err != nil {

@@ -96,7 +96,7 @@ func (s *Service) verifyCode(ctx context.Context, c *call, channel string, in co
 		return authResult{}, err
 	}
 	method := methodOf(channel)
-	ticket, err := s.Codes.Guess(ctx, c.by, passwordless.Claim{ID: a.ChallengeID, Attempt: a.ID, Purpose: purposeOf(a), Target: a.Identifier, Code: in.OTP})
+	ticket, err := s.Codes.Guess(ctx, c.by, passwordless.Claim{ID: a.ChallengeID, Attempt: a.ID, Purpose: purposeOf(a), Target: a.Identifier, Code: in.OTP, Backend: c.backend})
 	if err != nil {
 		return authResult{}, s.refuse(ctx, c, a, method, err)
 	}

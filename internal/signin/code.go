@@ -30,7 +30,7 @@ func (s *Service) sendCode(ctx context.Context, tx *database.Tx, v *visit, a att
 	}
 	from := deviceOf(v.from)
 	c, err := s.Codes.Send(ctx, tx, v.by, passwordless.Request{
-		Attempt: a.ID, Purpose: purposeOf(a), Channel: a.Channel, Target: a.Identifier,
+		Attempt: a.ID, Purpose: purposeOf(a), Channel: a.Channel, Target: a.Identifier, Backend: v.backend,
 		Silent: u.ID == "" && v.tenant.Settings.SignIn.NoSignUp || u.ID != "" && !u.IsActive,
 		Look: passwordless.Look{
 			Brand: letter.BrandOf(v.tenant), Language: v.view.Lang.Tag, Application: s.app(ctx, v.by.Tenant, a).Name, Device: from.Name, Place: from.Place,

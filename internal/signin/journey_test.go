@@ -464,6 +464,60 @@ func TestResetEndsSessionsAndSignsNobodyIn(t *testing.T) {
 	})
 }
 
+// What was proved before does not outlive what took it back: not the temporary password
+// that the owner has replaced, and nothing once all sessions were ended.
+func TestProvedAttemptsEndWithWhatTookThemBack(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		u := b.person(t, ann)
+		hash, err := b.Hasher.Hash(t.Context(), "temporary one two")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			return password.Set(ctx, tx, access.System(b.Demo.ID), u.ID, hash, true)
+		})
+		intruder := b.another()
+		waiting := intruder.Submit(t, intruder.passwordPage(t, ann), "/signin/password", "password", "temporary one two")
+		p := b.Submit(t, b.passwordPage(t, ann), "/signin/password", "password", "temporary one two")
+		b.Submit(t, p, "/signin/new-password", "password", "a much longer phrase of mine")
+		form, _ := waiting.Form("/signin/new-password")
+		intruder.PostForm(t, "/signin/finish", url.Values{"csrf": form.Fields["csrf"], "state": form.Fields["state"]})
+		intruder.wantIn(t, false)
+
+		b.Clock.Advance(time.Hour)
+		opened := b.another()
+		sent := opened.identify(t, ann)
+		phone := b.another()
+		phone.Submit(t, phone.Get(t, b.Link(t, ann)), "/signin/link", "number", numberOn(t, sent))
+		b.Clock.Advance(time.Second)
+		b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			_, err := b.Sessions.EndAll(ctx, tx, access.System(b.Demo.ID), u.ID, "test")
+			return err
+		})
+		opened.Submit(t, sent, "/signin/finish").Want(t, 401)
+		opened.wantIn(t, false)
+	})
+}
+
+// C1 3: who was in the account may have left a phone number there.
+func TestResetDistrustsThePhone(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.settings(t, tenant.SignIn{SMS: true})
+		u := b.person(t, ann)
+		phone, yes := "+4915112345678", true
+		b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			_, err := b.Users.Update(ctx, tx, access.System(b.Demo.ID), u.ID, user.Change{Phone: &phone, PhoneVerified: &yes})
+			return err
+		})
+		b.Submit(t, b.Get(t, "/signin/forgot"), "/signin/forgot", "identifier", ann)
+		b.Submit(t, b.Get(t, b.Link(t, ann)), "/signin/reset", "password", "quite another long phrase")
+		intruder := b.another()
+		p := intruder.identify(t, phone)
+		intruder.Submit(t, p, "/signin/code", "code", b.Code(t, phone)).Want(t, 401)
+		intruder.wantIn(t, false)
+	})
+}
+
 func TestMailsCarryTheConfiguredAddress(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		b.person(t, ann)

@@ -277,7 +277,7 @@ func (s *Service) sendReset(ctx context.Context, v *visit, email string) error {
 			return err
 		}
 		if u.ID == "" || !u.IsActive || u.Email != email {
-			return audit.Append(tx, v.by, audit.Event{Action: "password.reset_requested", Target: "user", TargetID: u.ID, Result: audit.Failure, Reason: "nobody"})
+			return s.sendNobody(ctx, tx, v, u.ID, email, origin)
 		}
 		token, err := password.StartReset(ctx, tx, v.by, u.ID, email)
 		if err != nil {
@@ -289,8 +289,19 @@ func (s *Service) sendReset(ctx context.Context, v *visit, email string) error {
 	})
 }
 
+// sendNobody does the work of sending the way to a new password to somebody who gets
+// none: the message is one that has expired already.
+func (s *Service) sendNobody(ctx context.Context, tx *database.Tx, v *visit, id, email, origin string) error {
+	token, _ := secret.NewToken()
+	err := s.send(ctx, tx, v, -time.Minute, letter.Letter{Kind: letter.Reset, To: email, Lasts: password.ResetLife, Link: origin + pathReset + "?token=" + token})
+	if err != nil {
+		return err
+	}
+	return audit.Append(tx, v.by, audit.Event{Action: "password.reset_requested", Target: "user", TargetID: id, Result: audit.Failure, Reason: "nobody"})
+}
+
 // send sends a mail of the tenant in the language of the visit. It is pointless after
-// life, unless that is zero.
+// life, unless that is zero; of the past, it is never delivered.
 func (s *Service) send(ctx context.Context, tx *database.Tx, v *visit, life time.Duration, l letter.Letter) error {
 	from := deviceOf(v.from)
 	l.Channel, l.Language, l.Brand = notify.Email, v.view.Lang.Tag, letter.BrandOf(v.tenant)
@@ -299,7 +310,7 @@ func (s *Service) send(ctx context.Context, tx *database.Tx, v *visit, life time
 	if err != nil {
 		return err
 	}
-	if life > 0 {
+	if life != 0 {
 		m.ExpiresAt = tx.Now.Add(life)
 	}
 	_, err = s.Notify.Send(ctx, tx, v.by.Tenant, m)

@@ -23,6 +23,7 @@ import (
 // A visit is one request of a browser.
 type visit struct {
 	by       access.Actor
+	backend  bool // it comes from a server with an API key, which asks for many people
 	tenant   tenant.Tenant
 	browser  string // its name, see page.Browser
 	from     session.From

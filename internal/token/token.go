@@ -300,6 +300,7 @@ func (s *Service) verify(ctx context.Context, tenantID, token string) (Access, e
 
 // isLive fails unless what stands behind a token still holds.
 func (s *Service) isLive(ctx context.Context, tenantID string, a Access) error {
+	appID := ""
 	// An application that describes itself at its own address is not among ours.
 	if a.GrantID == "" || !strings.HasPrefix(a.ClientID, "https://") {
 		app, err := s.Tenants.ByClientID(ctx, a.ClientID)
@@ -309,13 +310,16 @@ func (s *Service) isLive(ctx context.Context, tenantID string, a Access) error {
 		if err != nil {
 			return err
 		}
+		appID = app.ID
 	}
 	if a.GrantID != "" {
-		_, err := s.Sessions.Grant(ctx, tenantID, a.GrantID)
+		g, err := s.Sessions.Grant(ctx, tenantID, a.GrantID)
 		if errors.Is(err, session.ErrGrant) {
 			return ErrToken.Because("the grant has ended")
 		}
-		return err
+		if err != nil || g.ApplicationID == appID {
+			return err
+		}
 	}
 	revoked, err := s.revoked.Get(s.DB.Now(), tenantID+a.ID, func() (bool, error) { return isRevoked(ctx, s.DB, tenantID, a.ID) })
 	if err == nil && revoked {
@@ -324,17 +328,28 @@ func (s *Service) isLive(ctx context.Context, tenantID string, a Access) error {
 	return err
 }
 
-// Revoke ends an access token, and with it the grant that it comes from (RFC 7009,
-// section 2.1).
-func (s *Service) Revoke(ctx context.Context, tx *database.Tx, by access.Actor, a Access) error {
+// Revoke ends an access token of an application, and with it the grant that it comes
+// from (RFC 7009, section 2.1), unless the grant is another application's, for whose
+// token this one was exchanged.
+func (s *Service) Revoke(ctx context.Context, by access.Actor, a Access, app tenant.Application) error {
+	whole := false
 	if a.GrantID != "" {
-		return s.Sessions.EndGrant(ctx, tx, by, a.GrantID, "revoked")
+		g, err := s.Sessions.Grant(ctx, by.Tenant, a.GrantID)
+		if err != nil {
+			return err
+		}
+		whole = g.ApplicationID == app.ID
 	}
-	if err := insertRevoked(ctx, tx, by.Tenant, a.ID, a.Expires); err != nil {
-		return err
-	}
-	tx.OnCommit(s.revoked.Clear)
-	return audit.Append(tx, by, audit.Event{Action: "token.revoked", Target: "application", TargetID: a.ClientID, Detail: map[string]any{"token": a.ID}})
+	return s.DB.Write(ctx, func(tx *database.Tx) error {
+		if whole {
+			return s.Sessions.EndGrant(ctx, tx, by, a.GrantID, "revoked")
+		}
+		if err := insertRevoked(ctx, tx, by.Tenant, a.ID, a.Expires); err != nil {
+			return err
+		}
+		tx.OnCommit(s.revoked.Clear)
+		return audit.Append(tx, by, audit.Event{Action: "token.revoked", Target: "application", TargetID: a.ClientID, Detail: map[string]any{"token": a.ID}})
+	})
 }
 
 // Authenticate returns the actor of a management call that came with an access token
