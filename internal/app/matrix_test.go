@@ -134,7 +134,7 @@ func newSite(t *testing.T, w *apptest.World, stranger *apptest.Tenant, route web
 	}
 	s.IP = fmt.Sprintf("2001:db8:%x::1", n) // bad keys are counted by address
 	s.values = map[string]string{"tenant": s.Slug, "name": slug, "roleName": fmt.Sprintf("role-%d", n), "version": "v", "file...": "cardea.css", "$": ""}
-	for _, other := range []string{"deviceId", "tmsId", "type"} {
+	for _, other := range []string{"deviceId", "tmsId", "type", "connection"} {
 		s.values[other] = "x"
 	}
 	return s
@@ -208,6 +208,8 @@ func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path str
 		makeUserOf(t, s.Client, map[string]any{"username": s.values["userName"]})
 	case strings.HasPrefix(path, "/api/v1/applications/"):
 		s.values["id"], _ = s.Post(t, "/api/v1/applications", `{"name": "x"}`).Want(t, 201).Object(t)["id"].(string)
+	case strings.HasPrefix(path, "/api/v1/connections/"):
+		s.values["id"], _ = s.Post(t, "/api/v1/connections", `{"provider": "github", "client_id": "x", "client_secret": "x"}`).Want(t, 201).Object(t)["id"].(string)
 	case strings.HasPrefix(path, "/api/v1/keys/"):
 		s.values["id"], _ = s.Post(t, "/api/v1/keys", `{"name": "x", "scopes": ["users:read"]}`).Want(t, 201).Object(t)["id"].(string)
 	case strings.Contains(path, "{name}") && route.Method == http.MethodDelete:
@@ -269,7 +271,7 @@ func countEvents(t *testing.T, w *apptest.World, tenant string) (n int64) {
 func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
-			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "$": "",
+			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
 			"version": "v", "file...": "cardea.css", "sessionid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
@@ -289,7 +291,7 @@ func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 func TestNoRouteAnswersOverPlainHTTP(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
-			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "$": "",
+			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
 			"version": "v", "file...": "cardea.css", "sessionid": "x",
 		}}
 		for _, route := range w.Router.Routes() {

@@ -52,6 +52,16 @@ var verifiers = map[string]string{
 	"POST /account/security/codes/download": "no secret: it gives back what was sent",
 	"POST /account/security/forget":         "no secret: the browser's session decides",
 
+	"POST /signin/social/{connection}":       "no secret: it begins a sign-in elsewhere",
+	"POST /signin/social-link":               "no secret: the attempt was proved in the step before",
+	"POST /sso/{connection}/callback":        "a state is random and used up by one try",
+	"POST /account/linked/with/{connection}": "no secret: the browser's session decides",
+	"POST /account/linked/confirm":           "no secret: the browser's session decides",
+	"POST /account/linked/remove":            "no secret: the browser's session decides",
+
+	"POST /api/v1/auth/social/{connection}/nonce": "no secret: it begins a sign-in elsewhere",
+	"POST /api/v1/auth/social/{connection}/token": "a state is random and used up by one try",
+
 	"POST /api/v1/auth/mfa/token":    ratelimit.ClientSecret.Name,
 	"POST /api/v1/auth/mfa/enroll":   "an MFA token is authentic by itself",
 	"POST /api/v1/auth/mfa/initiate": ratelimit.Send.Name,

@@ -174,7 +174,7 @@ func TestSaysWhoSomebodyIs(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := social.Profile{
-			Connection: b.c.ID, Provider: social.OpenID, Issuer: b.op.URL, Subject: "subject-1", Email: "ann@example.com", EmailVerified: true,
+			Connection: b.c.ID, Provider: social.OpenID, Label: "Acme", Issuer: b.op.URL, Subject: "subject-1", Email: "ann@example.com", EmailVerified: true,
 			Name: "Ann Lee", FirstName: "Ann", LastName: "Lee", Picture: "https://op.example/ann.png",
 		}
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(social.Profile{}, "Raw")); diff != "" {
