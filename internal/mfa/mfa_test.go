@@ -633,7 +633,9 @@ func TestRecovery(t *testing.T) {
 			return token
 		}
 		recover := func(who, token string) error {
-			return b.tryWrite(t.Context(), func(ctx context.Context, tx *database.Tx) error { return b.Recover(ctx, tx, b.by, who, secret.Hash(token)) })
+			return b.tryWrite(t.Context(), func(ctx context.Context, tx *database.Tx) error {
+				return b.Recover(ctx, tx, b.by, who, secret.Hash(token))
+			})
 		}
 		first := start()
 		token := start()

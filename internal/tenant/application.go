@@ -1,11 +1,11 @@
 package tenant
 
 import (
-	"slices"
 	"context"
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
