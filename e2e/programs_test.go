@@ -169,7 +169,7 @@ func lockFolder(dir string) (unlock func(), err error) {
 // Whoever clones the repository uses the registry of their own choice.
 func TestLockFilesNameNoHost(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{clientsFolder, runtimeFolder} {
+	for _, dir := range []string{clientsFolder, runtimeFolder, upstreamFolder} {
 		text, err := os.ReadFile(filepath.Join(dir, "package-lock.json"))
 		if err != nil {
 			t.Fatal(err)
