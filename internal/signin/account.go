@@ -11,6 +11,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
@@ -146,13 +147,23 @@ func (s *Service) detour(w http.ResponseWriter, r *http.Request, st Start) error
 	return to(w, r, location)
 }
 
-// isFresh reports whether the user has shown lately who they are. A session alone does
-// not change how one signs in: it may be somebody else's at an unlocked screen.
-func (o *owner) isFresh(now time.Time) bool { return now.Sub(o.in.AuthAt) <= freshFor }
-
-// proveAgain leads to showing once more who one is, and back to home.
-func (s *Service) proveAgain(w http.ResponseWriter, r *http.Request, o *owner, home string) error {
-	return s.detour(w, r, Start{ReturnTo: home, LoginHint: o.user.Login(), UserID: o.user.ID, After: s.DB.Now()})
+// askAgain leads to showing once more who one is, and back to home, unless the user has
+// done so lately, by a second factor if they have one: a session alone does not change
+// how one signs in, for it may be somebody else's at an unlocked screen, and neither
+// does a password alone where there is more. It reports whether it did.
+func (s *Service) askAgain(w http.ResponseWriter, r *http.Request, o *owner, home string) (asked bool, err error) {
+	policy, who, err := s.ownPolicy(r.Context(), s.DB, o)
+	if err != nil {
+		return false, err
+	}
+	start := Start{ReturnTo: home, LoginHint: o.user.Login(), UserID: o.user.ID, After: s.DB.Now()}
+	if two := policy.Decide(who, mfa.Shown{Asked: true}); two.Second && !two.Enroll && who.Authenticators+who.Passkeys > 0 || two.Must && !two.Enroll {
+		start.ACR = ACRTwoFactors
+	}
+	if s.DB.Now().Sub(o.in.AuthAt) <= freshFor && (start.ACR == "" || o.in.ACR == ACRTwoFactors) {
+		return false, nil
+	}
+	return true, s.detour(w, r, start)
 }
 
 // renew gives the session of a user who has changed how they sign in another token.

@@ -69,8 +69,8 @@ func (s *Service) ownContact(c contact, step func(w http.ResponseWriter, r *http
 }
 
 func (s *Service) pageContact(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
-	if !o.isFresh(s.DB.Now()) {
-		return s.proveAgain(w, r, o, c.path)
+	if asked, err := s.askAgain(w, r, o, c.path); asked || err != nil {
+		return err
 	}
 	return page.Render(w, r, http.StatusOK, s.contactPage(o, c, ""))
 }
@@ -83,8 +83,8 @@ func (s *Service) contactPage(o *owner, c contact, typed string) *page.AccountCo
 // postContact sends a code to another address. Whether the address belongs to somebody
 // already is not looked at: only who reads what is sent there may learn it.
 func (s *Service) postContact(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
-	if !o.isFresh(s.DB.Now()) {
-		return s.proveAgain(w, r, o, c.path)
+	if asked, err := s.askAgain(w, r, o, c.path); asked || err != nil {
+		return err
 	}
 	typed := r.PostFormValue("address")
 	target, err := c.parse(typed)

@@ -48,12 +48,12 @@ func (s *Service) mountLinked(r *web.Router) {
 	}
 }
 
-// fresh lets a form through for whoever has shown lately who they are; others do that
-// first.
+// fresh lets a form through for whoever has shown lately who they are, by all the
+// factors they have; others do that first.
 func (s *Service) fresh(home string, step func(w http.ResponseWriter, r *http.Request, o *owner) error) func(w http.ResponseWriter, r *http.Request, o *owner) error {
 	return func(w http.ResponseWriter, r *http.Request, o *owner) error {
-		if !o.isFresh(s.DB.Now()) {
-			return s.proveAgain(w, r, o, home)
+		if asked, err := s.askAgain(w, r, o, home); asked || err != nil {
+			return err
 		}
 		return step(w, r, o)
 	}

@@ -23,8 +23,10 @@ func (s *Service) pageOwnPassword(w http.ResponseWriter, r *http.Request, o *own
 	if err != nil {
 		return err
 	}
-	if old == "" && !o.isFresh(s.DB.Now()) {
-		return s.proveAgain(w, r, o, page.PasswordPath)
+	if old == "" {
+		if asked, err := s.askAgain(w, r, o, page.PasswordPath); asked || err != nil {
+			return err
+		}
 	}
 	return page.Render(w, r, http.StatusOK, s.ownPasswordPage(o, old != ""))
 }
@@ -43,8 +45,10 @@ func (s *Service) postOwnPassword(w http.ResponseWriter, r *http.Request, o *own
 	if err != nil {
 		return err
 	}
-	if old == "" && !o.isFresh(s.DB.Now()) {
-		return s.proveAgain(w, r, o, page.PasswordPath)
+	if old == "" {
+		if asked, err := s.askAgain(w, r, o, page.PasswordPath); asked || err != nil {
+			return err
+		}
 	}
 	in, err := s.changePassword(ctx, o, old, r.PostFormValue("current_password"), r.PostFormValue("password"))
 	if err != nil {

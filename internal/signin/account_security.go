@@ -39,11 +39,11 @@ func (s *Service) mountSecurity(r *web.Router) {
 		errors                problems
 	}{
 		{"GET", home, "Page: one's second factors", s.own(home, s.pageSecurity), nil},
-		{"POST", pathApps, "Form: begin with an authenticator app", s.own(home, s.strong(s.postApps)), problems{page.ErrForm, mfa.ErrTooMany}},
-		{"GET", pathApp, "Page: the key of an authenticator app", s.own(home, s.strong(s.pageApp)), nil},
-		{"POST", pathApp, "Form: the first code of an authenticator app", s.own(home, s.strong(s.postApp)), problems{page.ErrForm, mfa.ErrCode, mfa.ErrEnrollment}},
-		{"POST", pathRemove, "Form: remove an authenticator app", s.own(home, s.strong(s.postRemove)), problems{page.ErrForm, mfa.ErrNotFound, ErrLastFactor}},
-		{"POST", pathOwnSet, "Form: new backup codes", s.own(home, s.strong(s.postOwnCodes)), problems{page.ErrForm}},
+		{"POST", pathApps, "Form: begin with an authenticator app", s.own(home, s.fresh(home, s.postApps)), problems{page.ErrForm, mfa.ErrTooMany}},
+		{"GET", pathApp, "Page: the key of an authenticator app", s.own(home, s.fresh(home, s.pageApp)), nil},
+		{"POST", pathApp, "Form: the first code of an authenticator app", s.own(home, s.fresh(home, s.postApp)), problems{page.ErrForm, mfa.ErrCode, mfa.ErrEnrollment}},
+		{"POST", pathRemove, "Form: remove an authenticator app", s.own(home, s.fresh(home, s.postRemove)), problems{page.ErrForm, mfa.ErrNotFound, ErrLastFactor}},
+		{"POST", pathOwnSet, "Form: new backup codes", s.own(home, s.fresh(home, s.postOwnCodes)), problems{page.ErrForm}},
 		{"POST", pathForget, "Form: forget a remembered device", s.own(home, s.postForget), problems{page.ErrForm}},
 	} {
 		r.Add(pageRoute(p.method, p.path, p.summary, p.handler, p.errors))
@@ -57,25 +57,6 @@ func (s *Service) mountSecurity(r *web.Router) {
 func (s *Service) ownPolicy(ctx context.Context, db database.Reader, o *owner) (mfa.Policy, mfa.Person, error) {
 	who, err := s.factorsOf(ctx, db, o.by.Tenant, o.user)
 	return mfa.PolicyOf(o.tenant, tenant.Application{}), who, err
-}
-
-// strong lets a form through for whoever has shown lately who they are, by a second
-// factor if they have one: a session alone, or a password alone, changes no factors.
-func (s *Service) strong(step func(w http.ResponseWriter, r *http.Request, o *owner) error) func(w http.ResponseWriter, r *http.Request, o *owner) error {
-	return func(w http.ResponseWriter, r *http.Request, o *owner) error {
-		policy, who, err := s.ownPolicy(r.Context(), s.DB, o)
-		if err != nil {
-			return err
-		}
-		start := Start{ReturnTo: page.SecurityPath, LoginHint: o.user.Login(), UserID: o.user.ID, After: s.DB.Now()}
-		if asked := policy.Decide(who, mfa.Shown{Asked: true}); asked.Second && !asked.Enroll {
-			start.ACR = ACRTwoFactors
-		}
-		if !o.isFresh(s.DB.Now()) || start.ACR != "" && o.in.ACR != ACRTwoFactors {
-			return s.detour(w, r, start)
-		}
-		return step(w, r, o)
-	}
 }
 
 func (s *Service) pageSecurity(w http.ResponseWriter, r *http.Request, o *owner) error {

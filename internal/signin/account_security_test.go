@@ -157,6 +157,22 @@ func TestAccountForgetsADevice(t *testing.T) {
 	})
 }
 
+// C6 113: nor is where codes are sent changed by one factor, where there are two.
+func TestOtherWaysInTakeBothFactors(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		offerSMS(t, w)
+		a := member(t, w, annMail)
+		app, _ := a.withApp(t)
+		for _, path := range []string{"/account/email", "/account/phone", "/account/password"} {
+			p := a.Get(t, path)
+			if p.URL.Path != "/signin" {
+				t.Fatalf("%s is open to one factor: %s", path, p.Text())
+			}
+		}
+		a.prove2(t, a.Get(t, "/account/phone"), app).At(t, "/account/phone")
+	})
+}
+
 // A change of the password is by a password: it does not make two factors fresh.
 func TestPasswordDoesNotRefreshTwoFactors(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
