@@ -158,7 +158,7 @@ func (a *App) pageDialect() web.Dialect {
 
 // isPage reports whether people look at what an address answers.
 func isPage(path string) bool {
-	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/sso"} {
+	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/sso", "/.well-known/change-password"} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}
