@@ -128,8 +128,10 @@ func (k keySet) VerifySignature(ctx context.Context, token string) ([]byte, erro
 	if err == nil || fresh || now.Before(e.anew.Add(keysPause)) {
 		return body, err
 	}
+	kept := e.until
 	e.anew, e.until = now, time.Time{}
 	if known, err = e.fetch(ctx, now, keysLife, load); err != nil {
+		e.until, e.failed = kept, time.Time{} // a token that nobody has signed spoils nothing for the others
 		return nil, err
 	}
 	return known.verify(signed)

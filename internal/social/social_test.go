@@ -727,6 +727,25 @@ func TestUnknownKeysAreLookedForRarely(t *testing.T) {
 	})
 }
 
+// A token with a key that nobody knows does not make those forgotten that are known.
+func TestKnownKeysOutliveAFailure(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		if _, err := b.login(t); err != nil {
+			t.Fatal(err)
+		}
+		honest := b.op.signer
+		b.op.rotate("unknown")
+		b.op.keys = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
+		if _, err := b.login(t); !errors.Is(err, social.ErrUpstream) {
+			t.Fatal(err)
+		}
+		b.op.signer = honest
+		if _, err := b.login(t); err != nil {
+			t.Errorf("a good token after that: %v", err)
+		}
+	})
+}
+
 func TestFailingProviderIsLeftAlone(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		b.op.discovery = func(d map[string]any) { d["issuer"] = "https://other.example" }

@@ -76,7 +76,9 @@ func (s *Service) upstream(ctx context.Context, c Connection) (provider, metadat
 // discover reads the document of a provider, if that was not done lately.
 func (s *Service) discover(ctx context.Context, p provider) (metadata, error) {
 	address := cmp.Or(p.discovery, strings.TrimSuffix(p.issuer, "/")+"/.well-known/openid-configuration")
-	e, err := s.documents.entry(ctx, address)
+	// By the issuer, too: the same document is right for one spelling of it and wrong for
+	// another, and no tenant's mistake is another tenant's.
+	e, err := s.documents.entry(ctx, p.issuer+" "+address)
 	if err != nil {
 		return metadata{}, err
 	}
