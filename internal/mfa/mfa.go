@@ -106,11 +106,12 @@ func (s *Service) Used(ctx context.Context, tx *database.Tx, by access.Actor, us
 	return audit.Append(tx, by, audit.Event{Action: "mfa.used", Target: "user", TargetID: user, Method: factor})
 }
 
-// Failed notes a try that failed, with the code of the problem as the reason.
+// Failed notes a try that failed, with the code of the problem as the reason; not one
+// that was stopped, since whoever is could fill the log.
 func (s *Service) Failed(ctx context.Context, by access.Actor, user, factor string, why error) error {
 	p, ok := problem.From(why)
-	if !ok {
-		return nil // a fault of ours is no try of anybody's
+	if !ok || p.Is(ratelimit.ErrLimited) {
+		return nil // or a fault of ours, which is no try of anybody's
 	}
 	return s.DB.Write(ctx, func(tx *database.Tx) error {
 		return audit.Append(tx, by, audit.Event{Action: "mfa.failed", Target: "user", TargetID: user, Result: audit.Failure, Reason: p.Code, Method: factor})

@@ -263,13 +263,14 @@ func challengeSecond(ctx context.Context, tx *database.Tx, tenant string, a atte
 	return orEnded(n, err, "challenge second factor")
 }
 
-// unproveAttempts makes void what every open attempt of a user has proved.
-func unproveAttempts(ctx context.Context, tx *database.Tx, tenant, user string) error {
-	_, err := tx.Exec(ctx, `UPDATE attempts SET `+unproved+`WHERE tenant_id = $1 AND user_id = $2 AND finished_at IS NULL AND user_id <> ''`, tenant, user)
+// unproveAttempts makes void what every open attempt of a user has proved, and returns
+// how many there were.
+func unproveAttempts(ctx context.Context, tx *database.Tx, tenant, user string) (int64, error) {
+	n, err := tx.Exec(ctx, `UPDATE attempts SET `+unproved+`WHERE tenant_id = $1 AND user_id = $2 AND finished_at IS NULL AND user_id <> ''`, tenant, user)
 	if err != nil {
-		return fmt.Errorf("void attempts: %w", err)
+		return 0, fmt.Errorf("void attempts: %w", err)
 	}
-	return nil
+	return n, nil
 }
 
 // finishAttempt is one statement, so that of two requests at once one goes on. It

@@ -136,6 +136,9 @@ func (s *Service) ofMFAToken(ctx context.Context, c *call, prefix, text string) 
 		return a, ErrMFAToken.Because("begun by another application")
 	}
 	c.app, err = s.Tenants.ActiveApplication(ctx, c.by.Tenant, a.ApplicationID)
+	if errors.Is(err, tenant.ErrApplicationNotFound) || errors.Is(err, tenant.ErrClient) {
+		err = ErrMFAToken.Because("the application is gone")
+	}
 	return a, err
 }
 
@@ -175,7 +178,9 @@ func (s *Service) ofAttempt(ctx context.Context, c *call, a attempt) (*claimant,
 	if err != nil {
 		return nil, err
 	}
-	if m.who, err = s.factorsOf(ctx, s.DB, c.by.Tenant, m.user); err != nil {
+	if m.lack.who != nil {
+		m.who = *m.lack.who
+	} else if m.who, err = s.factorsOf(ctx, s.DB, c.by.Tenant, m.user); err != nil {
 		return nil, err
 	}
 	if a.Method == methodApplication && a.SecondAt.IsZero() { // it wants a second factor, whatever the policy

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/mfa"
@@ -41,6 +42,7 @@ var ErrSecondFactor = problem.New(problem.Forbidden, "mfa_required", "A second f
 type lack struct {
 	mfa.Decision
 	policy mfa.Policy
+	who    *mfa.Person // nil if it did not matter
 	// Remembered says that nothing more is needed because of this browser alone.
 	Remembered bool
 }
@@ -64,6 +66,7 @@ func (s *Service) lacks(ctx context.Context, db database.Reader, v *visit, a att
 	if err != nil {
 		return l, err
 	}
+	l.who = &who
 	l.Decision = l.policy.Decide(who, mfa.Shown{First: factorOf(a.Method), Two: countsTwo(a.Method), Asked: a.Request.asksTwo()})
 	if l.Second && !l.Enroll && !a.Request.asksTwo() && l.policy.Remember {
 		l.Remembered, err = s.MFA.Remembers(ctx, db, v.by.Tenant, u.ID, hashOf(v.browser), v.remembered)
@@ -304,7 +307,7 @@ func (s *Service) guessSecond(ctx context.Context, v *visit, a attempt, u user.U
 		return func(tx *database.Tx, by access.Actor) error { return s.MFA.Redeem(ctx, tx, by, ticket) }, nil
 	}
 	if err := s.MFA.Count(ctx, v.by, u.ID); err != nil {
-		return nil, s.lockedOut(ctx, v, u, errors.Join(err, s.MFA.Failed(ctx, v.by, u.ID, way, err)))
+		return nil, s.lockedOut(ctx, v, u, err)
 	}
 	ticket, err := s.Codes.Guess(ctx, v.by, passwordless.Claim{ID: a.SecondChallenge, Attempt: a.ID, Purpose: passwordless.SecondFactor, Target: targetOf(u, way), Code: code})
 	if err != nil {
@@ -324,7 +327,13 @@ func (s *Service) lockedOut(ctx context.Context, v *visit, u user.User, why erro
 	if !errors.Is(why, ratelimit.ErrLimited) {
 		return why
 	}
-	return errors.Join(why, s.DB.Write(ctx, func(tx *database.Tx) error { return unproveAttempts(ctx, tx, v.by.Tenant, u.ID) }))
+	return errors.Join(why, s.DB.Write(ctx, func(tx *database.Tx) error {
+		n, err := unproveAttempts(ctx, tx, v.by.Tenant, u.ID)
+		if err != nil || n == 0 {
+			return err
+		}
+		return audit.Append(tx, v.by, audit.Event{Action: "mfa.locked", Target: "user", TargetID: u.ID, Result: audit.Failure, Reason: ratelimit.ErrLimited.Code, Detail: map[string]any{"attempts": n}})
+	}))
 }
 
 // finishSecond ends an attempt whose second factor was proved, and remembers the

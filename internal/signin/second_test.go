@@ -303,6 +303,9 @@ func TestTooManyTriesEndWhatWasProved(t *testing.T) {
 			b.Submit(t, p, "/signin/second", "code", notOTP(b.World, app)).Want(t, 400)
 		}
 		b.Submit(t, p, "/signin/second", "code", notOTP(b.World, app)).Want(t, 429)
+		if events, err := audit.List(t.Context(), b.DB, b.Demo.ID, audit.Filter{Action: "mfa.locked"}, 10); err != nil || len(events) != 1 {
+			t.Errorf("the log tells of %d locks, %v", len(events), err)
+		}
 		b.Clock.Advance(ratelimit.SecondFactor.Delay + time.Minute)
 		code := otp(b.World, app)
 		b.Submit(t, p, "/signin/second", "code", code)
