@@ -12,6 +12,7 @@ import (
 	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/oidc"
 	"github.com/cardea-id/cardea/internal/page"
+	"github.com/cardea-id/cardea/internal/passkey"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -27,6 +28,7 @@ type identity struct {
 	Ring     *keyring.Ring
 	Sessions *session.Service
 	Tokens   *token.Service
+	Passkeys *passkey.Service
 	Codes    *passwordless.Service
 	MFA      *mfa.Service
 	Social   *social.Service
@@ -56,12 +58,13 @@ func (a *App) buildIdentity() (err error) {
 	a.Sessions = &session.Service{DB: a.DB, Box: a.Tenants.Box}
 	a.Tokens = &token.Service{DB: a.DB, Ring: a.Ring, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions}
 	a.Tenants.Tokens = a.Tokens.Authenticate
+	a.Passkeys = &passkey.Service{DB: a.DB, Box: a.Tenants.Box}
 	a.Codes = &passwordless.Service{DB: a.DB, Boxes: a.Notify.Boxes, Limits: limits, Notify: a.Notify}
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}
 	a.Social = &social.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf}
 	a.Tenants.Social = a.Social.Ways
 	a.SignIn = &signin.Service{
-		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Codes: a.Codes, Notify: a.Notify,
+		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Passkeys: a.Passkeys, Codes: a.Codes, Notify: a.Notify,
 		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
 	}
 	a.Provider = &oidc.Service{
@@ -99,7 +102,8 @@ func (a *App) keepIdentity() {
 	for name, sweep := range map[string]func(context.Context) error{
 		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep,
 		"sweep_assertions": a.Provider.Sweep, "sweep_authorizations": a.Provider.SweepRequests,
-		"sweep_resets": func(ctx context.Context) error { return password.SweepResets(ctx, a.DB) },
+		"sweep_passkeys": a.Passkeys.Sweep,
+		"sweep_resets":   func(ctx context.Context) error { return password.SweepResets(ctx, a.DB) },
 	} {
 		a.Jobs.Every(name, time.Hour, sweep)
 	}

@@ -134,7 +134,7 @@ func newSite(t *testing.T, w *apptest.World, stranger *apptest.Tenant, route web
 	}
 	s.IP = fmt.Sprintf("2001:db8:%x::1", n) // bad keys are counted by address
 	s.values = map[string]string{"tenant": s.Slug, "name": slug, "roleName": fmt.Sprintf("role-%d", n), "version": "v", "file...": "cardea.css", "$": ""}
-	for _, other := range []string{"deviceId", "tmsId", "type", "connection"} {
+	for _, other := range []string{"deviceId", "tmsId", "type", "connection", "passkeyid"} {
 		s.values[other] = "x"
 	}
 	return s
@@ -272,7 +272,7 @@ func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
-			"version": "v", "file...": "cardea.css", "sessionid": "x",
+			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {
@@ -292,7 +292,7 @@ func TestNoRouteAnswersOverPlainHTTP(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
-			"version": "v", "file...": "cardea.css", "sessionid": "x",
+			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {

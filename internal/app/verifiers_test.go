@@ -76,6 +76,11 @@ var verifiers = map[string]string{
 	"POST /api/v1/auth/passwordless/phone-otp/resend":  ratelimit.Send.Name,
 	"POST /api/v1/auth/passwordless/phone-otp/verify":  ratelimit.Redeem.Name,
 
+	"POST /api/v1/auth/passwordless/passkey/login":                     ratelimit.Redeem.Name,
+	"POST /api/v1/auth/passwordless/passkey/register":                  "an access token is signed",
+	"PATCH /api/v1/auth/passwordless/passkey/credentials/{passkeyid}":  "an access token is signed",
+	"DELETE /api/v1/auth/passwordless/passkey/credentials/{passkeyid}": "an access token is signed",
+
 	"POST /oauth2/token":                ratelimit.ClientSecret.Name,
 	"POST /oauth2/par":                  ratelimit.ClientSecret.Name,
 	"POST /oauth2/introspect":           ratelimit.ClientSecret.Name,

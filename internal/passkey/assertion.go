@@ -50,10 +50,10 @@ type Descriptor struct {
 	Transports []string `json:"transports,omitempty"`
 }
 
-// describe names the passkeys of an RP ID.
+// describe names the passkeys that are good for an RP ID.
 func describe(list []Passkey, rpID string) (out []Descriptor) {
 	for _, p := range list {
-		if p.RPID == rpID {
+		if p.RPID == rpID && p.HeldAt.IsZero() {
 			out = append(out, Descriptor{"public-key", p.Key(), p.Transports})
 		}
 	}
@@ -172,6 +172,9 @@ func (as *Assertion) judge(a Answer, parsed *protocol.ParsedCredentialAssertionD
 	// them later (section 7.2, step 25).
 	if c.verify && !(data.Flags.HasUserVerified() && p.Verified) {
 		return ErrUnverified
+	}
+	if !p.HeldAt.IsZero() {
+		return ErrHeld
 	}
 	as.count = data.Counter
 	as.lower = as.count <= p.SignCount && (as.count != 0 || p.SignCount != 0)

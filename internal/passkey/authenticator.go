@@ -1,10 +1,22 @@
 package passkey
 
-import "encoding/hex"
+import (
+	"encoding/hex"
+	"strings"
+)
 
 // Authenticator is the name of the model that made the passkey, empty if that is not
 // known. It is the authenticator's own word and decides nothing.
 func (p Passkey) Authenticator() string { return authenticators[hex.EncodeToString(p.AAGUID)] }
+
+// Model is the AAGUID as it is commonly written.
+func (p Passkey) Model() string {
+	h := hex.EncodeToString(p.AAGUID)
+	if len(h) != 32 {
+		return ""
+	}
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
+}
 
 // authenticators are names of common models by their AAGUID, as their makers publish
 // them.

@@ -5,6 +5,7 @@
 //	Allow, BeginSignIn   a challenge, and the options for navigator.credentials.get
 //	CheckSignIn          judges what came back; FinishSignIn uses the challenge up
 //	List, Rename, Delete what a user has
+//	Hold, Confirm        what may be an intruder's is good for nothing until its owner says
 //
 // A challenge is 32 random bytes, good for five minutes and one answer, and belongs to
 // a purpose, to the attempt or session that goes on with it, and to the user it was
@@ -25,6 +26,7 @@ package passkey
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -55,6 +57,7 @@ var (
 	// among them.
 	ErrRefused    = problem.New(problem.Invalid, "passkey_refused", "This passkey can not be used here. Try another one, or another way.")
 	ErrUnverified = problem.New(problem.Invalid, "user_verification_required", "The passkey's device has to ask for your fingerprint, face or PIN. Set that up, or use another device.")
+	ErrHeld       = problem.New(problem.Forbidden, "passkey_held", "This passkey was switched off when the account was recovered. Sign in another way, and confirm it in your account.")
 	ErrExists     = problem.New(problem.Conflict, "passkey_exists", "This passkey is registered already.")
 	ErrNotFound   = problem.New(problem.NotFound, "passkey_not_found", "There is no such passkey.")
 	ErrTooMany    = problem.New(problem.Conflict, "too_many_passkeys", "There are 25 passkeys already. Remove one that is not needed any more.")
@@ -108,6 +111,7 @@ type Passkey struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time // zero until it was renamed
 	UsedAt         time.Time // zero until it was used
+	HeldAt         time.Time // since when it waits for its user to confirm it; zero if it does not
 }
 
 // Key is the credential id as the ceremonies write it: base64url.
@@ -130,9 +134,9 @@ func (s *Service) List(ctx context.Context, db database.Reader, tenant, user str
 	return listPasskeys(ctx, db, tenant, user)
 }
 
-// Count returns how many passkeys a user has for an RP ID.
+// Count returns how many passkeys a user can use for an RP ID.
 func (s *Service) Count(ctx context.Context, db database.Reader, tenant, user, rpID string) (int, error) {
-	return countPasskeys(ctx, db, tenant, user, rpID)
+	return countUsable(ctx, db, tenant, user, rpID)
 }
 
 // Find returns a user's passkey by its credential id, in base64url as Key writes it.
@@ -174,6 +178,43 @@ func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return Passkey{}, err
 	}
 	return p, audit.Append(tx, by, p.event("passkey.removed"))
+}
+
+// DeleteAll removes a user's passkeys, as from an account whose owner was not the one
+// who made it. The reason is a word for the log.
+func (s *Service) DeleteAll(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) error {
+	gone, err := deletePasskeys(ctx, tx, by.Tenant, user)
+	return errors.Join(err, note(tx, by, "passkey.removed", reason, gone))
+}
+
+// Hold makes a user's passkeys good for nothing until the user confirms them one by
+// one: whoever was in the account before it was recovered may have added one. The
+// reason is a word for the log.
+func (s *Service) Hold(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) error {
+	held, err := holdPasskeys(ctx, tx, by.Tenant, user)
+	return errors.Join(err, note(tx, by, "passkey.held", reason, held))
+}
+
+// Confirm makes a passkey that was held good again. It returns ErrNotFound if there is
+// no such passkey that waits for it.
+func (s *Service) Confirm(ctx context.Context, tx *database.Tx, by access.Actor, user, id string) (Passkey, error) {
+	p, err := confirmPasskey(ctx, tx, by.Tenant, user, id)
+	if err != nil {
+		return Passkey{}, err
+	}
+	return p, audit.Append(tx, by, p.event("passkey.confirmed"))
+}
+
+// note writes to the log what was done to each of many.
+func note(tx *database.Tx, by access.Actor, action, reason string, list []Passkey) error {
+	for _, p := range list {
+		e := p.event(action)
+		e.Reason = reason
+		if err := audit.Append(tx, by, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // event is what the log keeps of something done to the passkey.

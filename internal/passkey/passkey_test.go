@@ -892,6 +892,67 @@ func TestPasskeysAreRenamedAndRemovedByTheirUser(t *testing.T) {
 	})
 }
 
+// C1 3: an intruder may have added one.
+func TestAHeldPasskeyWaitsForItsUser(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		key := newKey()
+		p := b.register(t, registration(b.ann), key, nil)
+		early, err := b.CheckSignIn(t.Context(), b.by, answer(passkey.SignIn, b.assertion(t, request(b.ann), key, b.ann).got(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hold := func(tx *database.Tx) error { return b.Hold(t.Context(), tx, b.by, b.ann, "password_reset") }
+		b.write(t, hold)
+		b.write(t, hold)
+		err = b.DB.Write(t.Context(), func(tx *database.Tx) error {
+			_, err := b.FinishSignIn(t.Context(), tx, b.by, early)
+			return err
+		})
+		if !errors.Is(err, passkey.ErrRefused) {
+			t.Errorf("checked before: %v", err)
+		}
+		try := func() error {
+			_, err := b.finishSignIn(t.Context(), b.by, answer(passkey.SignIn, b.assertion(t, request(b.ann), key, b.ann).got(t)))
+			return err
+		}
+		if err := try(); !errors.Is(err, passkey.ErrHeld) {
+			t.Errorf("held: %v", err)
+		}
+		if n, err := b.Count(t.Context(), b.DB, tenant, b.ann, rpID); err != nil || n != 0 {
+			t.Errorf("%d, %v", n, err)
+		}
+		if o := b.beginRegistration(t, registration(b.ann)); len(o.Exclude) != 1 {
+			t.Errorf("excluded: %v", o.Exclude)
+		}
+		confirm := func(user string) error {
+			return b.DB.Write(t.Context(), func(tx *database.Tx) error {
+				_, err := b.Confirm(t.Context(), tx, b.by, user, p.ID)
+				return err
+			})
+		}
+		if err := confirm(b.bo); !errors.Is(err, passkey.ErrNotFound) {
+			t.Errorf("by another: %v", err)
+		}
+		if err := confirm(b.ann); err != nil {
+			t.Error(err)
+		}
+		if err := try(); err != nil {
+			t.Errorf("confirmed: %v", err)
+		}
+		b.write(t, func(tx *database.Tx) error {
+			return b.DeleteAll(t.Context(), tx, b.by, b.ann, "address_proved")
+		})
+		if err := try(); !errors.Is(err, passkey.ErrRefused) {
+			t.Errorf("removed: %v", err)
+		}
+		for action, want := range map[string]int{"passkey.held": 1, "passkey.confirmed": 1, "passkey.removed": 1} {
+			if n := b.count(t, "SELECT count(*) FROM audit_unsealed WHERE tenant_id = $1 AND action = $2", tenant, action); n != want {
+				t.Errorf("%s: %d events", action, n)
+			}
+		}
+	})
+}
+
 func TestARemovedPasskeyIsRefusedAtOnce(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		key := newKey()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/protocol/webauthncose"
@@ -90,10 +91,18 @@ func (s *Service) BeginRegistration(ctx context.Context, tx *database.Tx, by acc
 	for _, alg := range algorithms {
 		out.Parameters = append(out.Parameters, Parameter{"public-key", alg})
 	}
-	out.Timeout, out.Exclude, out.Selection = int(ChallengeLifetime.Milliseconds()), describe(owned, r.RP.ID), r.Selection
+	out.Timeout, out.Exclude, out.Selection = int(ChallengeLifetime.Milliseconds()), exclude(owned, r.RP.ID), r.Selection
 	out.Attestation, out.Extensions.CredentialProperties = "none", true
 	out.Challenge, err = makeChallenge(ctx, tx, by.Tenant, challenge{owner: r.Owner, purpose: Register, user: r.UserID, rpID: r.RP.ID, verify: r.Verify})
 	return out, err
+}
+
+// exclude names all passkeys of an RP ID: an authenticator makes no second one.
+func exclude(list []Passkey, rpID string) []Descriptor {
+	for i := range list {
+		list[i].HeldAt = time.Time{}
+	}
+	return describe(list, rpID)
 }
 
 func verification(required bool) string {
@@ -226,7 +235,7 @@ func (s *Service) FinishRegistration(ctx context.Context, tx *database.Tx, by ac
 	if err := insertPasskey(ctx, tx, by.Tenant, p); err != nil {
 		return Passkey{}, err
 	}
-	n, err := countPasskeys(ctx, tx, by.Tenant, p.UserID, "")
+	n, err := countPasskeys(ctx, tx, by.Tenant, p.UserID)
 	if err != nil {
 		return Passkey{}, err
 	}

@@ -10,19 +10,19 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 )
 
-const columns = `id, user_id, credential_id, public_key, rp_id, aaguid, attestation, transports, sign_count, backup_eligible, backup_state, verified, name, created_at, updated_at, used_at`
+const columns = `id, user_id, credential_id, public_key, rp_id, aaguid, attestation, transports, sign_count, backup_eligible, backup_state, verified, name, created_at, updated_at, used_at, held_at`
 
 func scanPasskey(row database.Scanner) (p Passkey, err error) {
 	var transports string
 	var created, count int64
-	var updated, used *int64
+	var updated, used, held *int64
 	err = row.Scan(&p.ID, &p.UserID, &p.CredentialID, &p.PublicKey, &p.RPID, &p.AAGUID, &p.Attestation, &transports, &count, &p.BackupEligible, &p.BackupState, &p.Verified, &p.Name,
-		&created, &updated, &used)
+		&created, &updated, &used, &held)
 	if err != nil {
 		return Passkey{}, err
 	}
 	p.Transports, p.SignCount, p.CreatedAt = strings.Fields(transports), uint32(count), time.UnixMilli(created).UTC()
-	p.UpdatedAt, p.UsedAt = orZero(updated), orZero(used)
+	p.UpdatedAt, p.UsedAt, p.HeldAt = orZero(updated), orZero(used), orZero(held)
 	return p, nil
 }
 
@@ -68,9 +68,18 @@ func listPasskeys(ctx context.Context, db database.Reader, tenant, user string) 
 	return database.Collect(rows, err, "list passkeys", scanPasskey)
 }
 
-// countPasskeys counts those of an RP ID, or all if it is empty.
-func countPasskeys(ctx context.Context, db database.Reader, tenant, user, rpID string) (n int, err error) {
-	err = db.QueryRow(ctx, `SELECT count(*) FROM passkeys WHERE tenant_id = $1 AND user_id = $2 AND (rp_id = $3 OR $3 = '')`, tenant, user, rpID).Scan(&n)
+// countPasskeys counts all that a user has.
+func countPasskeys(ctx context.Context, db database.Reader, tenant, user string) (n int, err error) {
+	err = db.QueryRow(ctx, `SELECT count(*) FROM passkeys WHERE tenant_id = $1 AND user_id = $2`, tenant, user).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count passkeys: %w", err)
+	}
+	return n, nil
+}
+
+// countUsable counts those that are good for an RP ID.
+func countUsable(ctx context.Context, db database.Reader, tenant, user, rpID string) (n int, err error) {
+	err = db.QueryRow(ctx, `SELECT count(*) FROM passkeys WHERE tenant_id = $1 AND user_id = $2 AND rp_id = $3 AND held_at IS NULL`, tenant, user, rpID).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count passkeys: %w", err)
 	}
@@ -97,12 +106,27 @@ func deletePasskey(ctx context.Context, tx *database.Tx, tenant, user, id string
 	return p, orProblem(err, ErrNotFound, "delete passkey")
 }
 
+func deletePasskeys(ctx context.Context, tx *database.Tx, tenant, user string) ([]Passkey, error) {
+	rows, err := tx.Query(ctx, `DELETE FROM passkeys WHERE tenant_id = $1 AND user_id = $2 RETURNING `+columns, tenant, user)
+	return database.Collect(rows, err, "delete passkeys", scanPasskey)
+}
+
+func holdPasskeys(ctx context.Context, tx *database.Tx, tenant, user string) ([]Passkey, error) {
+	rows, err := tx.Query(ctx, `UPDATE passkeys SET held_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND held_at IS NULL RETURNING `+columns, tenant, user, tx.Millis())
+	return database.Collect(rows, err, "hold passkeys", scanPasskey)
+}
+
+func confirmPasskey(ctx context.Context, tx *database.Tx, tenant, user, id string) (Passkey, error) {
+	p, err := scanPasskey(tx.QueryRow(ctx, `UPDATE passkeys SET held_at = NULL WHERE tenant_id = $1 AND user_id = $2 AND id = $3 AND held_at IS NOT NULL RETURNING `+columns, tenant, user, id))
+	return p, orProblem(err, ErrNotFound, "confirm passkey")
+}
+
 // usePasskey is one statement, so that of two answers with the same count, as two
 // copies of a key give them, one is taken.
 func usePasskey(ctx context.Context, tx *database.Tx, tenant string, a Assertion) (Passkey, error) {
 	p, err := scanPasskey(tx.QueryRow(ctx, `
 		UPDATE passkeys SET sign_count = CASE WHEN sign_count < $4 THEN $4 ELSE sign_count END, backup_state = $5, used_at = $6
-		WHERE tenant_id = $1 AND id = $2 AND user_id = $3 AND (sign_count < $4 OR sign_count = 0 AND $4 = 0 OR $7) RETURNING `+columns,
+		WHERE tenant_id = $1 AND id = $2 AND user_id = $3 AND held_at IS NULL AND (sign_count < $4 OR sign_count = 0 AND $4 = 0 OR $7) RETURNING `+columns,
 		tenant, a.Passkey.ID, a.Passkey.UserID, int64(a.count), a.backedUp, tx.Millis(), a.takeLower))
 	return p, orProblem(err, ErrRefused.Because("removed or used with a higher count meanwhile"), "use passkey")
 }

@@ -54,6 +54,10 @@ var (
 	// Key("", address).
 	Redeem = Limit{Name: "redeem", Count: 60, Per: 10 * time.Minute}
 
+	// Challenges bounds what strangers have us store by beginning to sign in with a
+	// passkey, as every look at the sign-in page does. Key("", address).
+	Challenges = Limit{Name: "passkey_challenges", Count: 300, Per: 5 * time.Minute}
+
 	// SignUp bounds the accounts made from one place. Key("", address).
 	SignUp = Limit{Name: "signup", Count: 20, Per: time.Hour}
 
@@ -81,6 +85,6 @@ var (
 // Limits is the table, for the manual and for tests.
 var Limits = []Limit{
 	SignIn, Account, SignInAddress, SecondFactor, Send, Resend, SendAddress,
-	SMSRange, SMSCountry, CodeTries, Redeem, SignUp,
+	SMSRange, SMSCountry, CodeTries, Redeem, Challenges, SignUp,
 	ClientSecret, APIKey, UserCode, DeviceStarts, Registration,
 }

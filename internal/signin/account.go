@@ -157,13 +157,20 @@ func (s *Service) askAgain(w http.ResponseWriter, r *http.Request, o *owner, hom
 		return false, err
 	}
 	start := Start{ReturnTo: home, LoginHint: o.user.Login(), UserID: o.user.ID, After: s.DB.Now()}
-	if two := policy.Decide(who, mfa.Shown{Asked: true}); two.Second && !two.Enroll && who.Authenticators+who.Passkeys > 0 || two.Must && !two.Enroll {
+	if showsTwo(policy, who) {
 		start.ACR = ACRTwoFactors
 	}
 	if s.DB.Now().Sub(o.in.AuthAt) <= freshFor && (start.ACR == "" || o.in.ACR == ACRTwoFactors) {
 		return false, nil
 	}
 	return true, s.detour(w, r, start)
+}
+
+// showsTwo reports whether whoever changes how they sign in has to show two factors,
+// because they have them.
+func showsTwo(policy mfa.Policy, who mfa.Person) bool {
+	two := policy.Decide(who, mfa.Shown{Asked: true})
+	return two.Second && !two.Enroll && who.Authenticators+who.Passkeys > 0 || two.Must && !two.Enroll
 }
 
 // renew gives the session of a user who has changed how they sign in another token.

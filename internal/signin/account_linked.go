@@ -196,7 +196,11 @@ func (s *Service) postUnlink(w http.ResponseWriter, r *http.Request, o *owner) e
 		if err != nil {
 			return err
 		}
-		if len(mine) <= 1 && !hasOtherWay(o.tenant.Settings.SignIn, o.user, hash) {
+		passkeys, err := s.countPasskeys(ctx, tx, o.by.Tenant, o.user.ID)
+		if err != nil {
+			return err
+		}
+		if len(mine) <= 1 && passkeys == 0 && !hasOtherWay(o.tenant.Settings.SignIn, o.user, hash) {
 			return ErrLastWay
 		}
 		return s.Social.Unlink(ctx, tx, o.self(), o.user.ID, r.PostFormValue("identity"))

@@ -77,6 +77,7 @@ func (s *Service) mountAPI(r *web.Router) {
 		r.Add(route)
 	}
 	s.mountMFAAPI(r)
+	s.mountPasskeyAPI(r)
 	s.mountSessions(r)
 }
 

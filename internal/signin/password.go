@@ -392,10 +392,13 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 const ConfirmPhone = "CONFIRM_PHONE"
 
 // distrust takes away what an intruder may have left behind in an account that its
-// owner has come back to by mail: browsers that count as known, and the phone number as
-// a way in.
+// owner has come back to by mail: browsers that count as known, and passkeys and the
+// phone number as ways in.
 func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
 	if err := forgetBrowsers(ctx, tx, v.by.Tenant, u.ID); err != nil {
+		return err
+	}
+	if err := s.Passkeys.Hold(ctx, tx, v.by, u.ID, "password_reset"); err != nil {
 		return err
 	}
 	if u.Phone == "" {

@@ -100,7 +100,10 @@ func (s *Service) applicationOf(ctx context.Context, tenantID, id string) (tenan
 // factorsOf is what a user could show as a second factor.
 func (s *Service) factorsOf(ctx context.Context, db database.Reader, tenantID string, u user.User) (who mfa.Person, err error) {
 	who = mfa.Person{Roles: u.RoleIDs, Email: u.EmailVerified, Phone: u.PhoneVerified}
-	who.Enrolled, err = s.MFA.Enrolled(ctx, db, tenantID, u.ID)
+	if who.Enrolled, err = s.MFA.Enrolled(ctx, db, tenantID, u.ID); err != nil {
+		return who, err
+	}
+	who.Passkeys, err = s.countPasskeys(ctx, db, tenantID, u.ID)
 	return who, err
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/cardea-id/cardea/internal/device"
 	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/passkey"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -67,6 +68,7 @@ type Service struct {
 	Limits   *ratelimit.Limiter
 	MFA      *mfa.Service
 	Social   *social.Service
+	Passkeys *passkey.Service
 	Places   *device.Places // may be nil
 	Breached *password.List // may be nil
 	Dev      bool
@@ -82,7 +84,8 @@ type Service struct {
 	Consents      func(ctx context.Context, tenantID, userID string) ([]Consent, error)
 	RevokeConsent func(ctx context.Context, tx *database.Tx, by access.Actor, userID, applicationID string) error
 
-	answers database.Fresh[encoded] // of getSession
+	answers database.Fresh[encoded]  // of getSession
+	related database.Fresh[[]string] // of getRelatedOrigins
 }
 
 // A Start is what an attempt is begun with.
@@ -251,6 +254,7 @@ const (
 	methodEmailLink = "email_link"
 	methodSMSCode   = "sms_code"
 	methodSocial    = "social"
+	methodPasskey   = "passkey"
 )
 
 // Words of "amr" beside those of a method.
@@ -271,6 +275,8 @@ func amrOf(method string) []string {
 		return []string{"otp", "sms"}
 	case methodSocial:
 		return []string{"fed"} // of OpenID Connect providers, beside RFC 8176
+	case methodPasskey: // it is had, and what it takes to use it was shown: two factors
+		return []string{"hwk", "user", amrMany}
 	default:
 		return []string{"otp"}
 	}

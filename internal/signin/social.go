@@ -380,7 +380,8 @@ func (s *Service) connect(ctx context.Context, tx *database.Tx, v *visit, a atte
 }
 
 // disown takes from an account what somebody may have put there before its address was
-// proved: password, sessions, what applications hold, second factors, identities.
+// proved: password, sessions, what applications hold, second factors, passkeys,
+// identities.
 func (s *Service) disown(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
 	const reason = "address_proved"
 	if err := password.Remove(ctx, tx, by, id, reason); err != nil {
@@ -393,6 +394,9 @@ func (s *Service) disown(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return err
 	}
 	if _, err := s.MFA.Reset(ctx, tx, by, id, reason); err != nil {
+		return err
+	}
+	if err := s.Passkeys.DeleteAll(ctx, tx, by, id, reason); err != nil {
 		return err
 	}
 	return s.Social.UnlinkAll(ctx, tx, by, id, reason)

@@ -17,6 +17,7 @@ CREATE TABLE passkeys (
 	created_at      BIGINT NOT NULL,
 	updated_at      BIGINT,                 -- renamed last
 	used_at         BIGINT,
+	held_at         BIGINT,                 -- since when it is good for nothing until the user confirms it
 	PRIMARY KEY (tenant_id, id),
 	UNIQUE (tenant_id, credential_id),
 	FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id) ON DELETE CASCADE

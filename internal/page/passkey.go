@@ -1,0 +1,4 @@
+package page
+
+// PasskeysPath is the page of one's passkeys.
+const PasskeysPath = "/account/passkeys"
