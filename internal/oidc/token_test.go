@@ -456,6 +456,22 @@ func TestPasswordGrant(t *testing.T) {
 	})
 }
 
+// This grant has no place for a second factor, and does not tell that the first was right.
+func TestPasswordGrantEndsWhereASecondFactorIsNeeded(t *testing.T) {
+	withProvider(t, func(t *testing.T, p *provider) {
+		p.ann(t)
+		a := p.app(t, tenant.OAuth{AuthMethod: tenant.AuthNone, GrantTypes: []string{tenant.GrantPassword}, SecondFactor: tenant.MFARequired})
+		ask := func(secret string) apptest.Answer {
+			return p.post(t, "/auth/realms/demo/protocol/openid-connect/token", "grant_type", "password", "client_id", a.ClientID, "username", annMail, "password", secret, "scope", "openid")
+		}
+		right, wrong := ask(annSecret), ask("wrong")
+		wantOAuth(t, right, 400, "invalid_grant")
+		if string(right.Body) != string(wrong.Body) {
+			t.Errorf("the right password is told apart: %s, %s", right.Body, wrong.Body)
+		}
+	})
+}
+
 func TestExchange(t *testing.T) {
 	withProvider(t, func(t *testing.T, p *provider) {
 		ann := p.ann(t)

@@ -129,6 +129,21 @@ func TestSecondFactorByMagicLinkToo(t *testing.T) {
 	})
 }
 
+func TestSecondFactorAfterAnotherService(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		up, c := b.service(t, verified(ann))
+		b.bySocial(t, up, c)
+		b.wantIn(t, true)
+		u, _ := b.user(t, ann)
+		app := authenticator(t, b.World, u.ID)
+		again := b.another()
+		p := again.bySocial(t, up, c).WantText(t, "authenticator app")
+		again.wantIn(t, false)
+		again.Submit(t, p, "/signin/second", "code", otp(b.World, app))
+		again.wantIn(t, true)
+	})
+}
+
 // C6 94 and 95: between the factors there is nothing to be had.
 func TestBetweenTheFactorsNothingIsOpen(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
