@@ -355,6 +355,10 @@ func TestAccountLinksAndUnlinks(t *testing.T) {
 		b.Submit(t, b.passwordPage(t, ann), "/signin/password", "password", secret)
 		up, c := b.service(t, verified("there@example.com"))
 		with := "/account/linked/with/" + c.ID
+		// Browsers hold the redirects that follow a form against this list.
+		if policy := b.Get(t, "/account/linked").Header.Get("Content-Security-Policy"); strings.Contains(policy, "form-action") {
+			t.Errorf("the forms of the page can not lead to another service: %s", policy)
+		}
 		p := b.Get(t, b.away(t, up, b.Get(t, "/account/linked"), with)).At(t, "/account/linked/confirm")
 		p.WantText(t, "Connect with Acme?", "there@example.com")
 		if b.linked(t, u.ID) != 0 {
