@@ -387,6 +387,7 @@ func (a *App) seed(ctx context.Context, tx *database.Tx, b *Bootstrap, hash stri
 	b.Application.RedirectURIs = []string{"http://localhost:3000/callback"}
 	app, key, err := a.Tenants.CreateApplication(ctx, tx, by, tenant.Application{
 		Name: "Demo application", RedirectURIs: b.Application.RedirectURIs, AllowedOrigins: []string{"http://localhost:3000"},
+		OAuth: tenant.OAuth{PostLogoutRedirectURIs: []string{"http://localhost:3000", "http://localhost:3000/"}},
 	})
 	if err != nil {
 		return err

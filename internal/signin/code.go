@@ -12,6 +12,7 @@ import (
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/passwordless"
+	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/web"
@@ -93,6 +94,9 @@ func (s *Service) postCode(w http.ResponseWriter, r *http.Request, v *visit, a a
 		p.Code = clip(r.PostFormValue("code"))
 		return again(w, r, &p.View, err, p)
 	}
+	if err := needCode(r); err != nil {
+		return failed(err)
+	}
 	ticket, err := s.Codes.Guess(ctx, v.by, passwordless.Claim{ID: a.ChallengeID, Attempt: a.ID, Purpose: purposeOf(a), Target: a.Identifier, Code: r.PostFormValue("code")})
 	if err != nil {
 		u, later := s.find(ctx, s.DB, v, a.Identifier)
@@ -112,6 +116,16 @@ func (s *Service) postCode(w http.ResponseWriter, r *http.Request, v *visit, a a
 		u, err := s.ensure(ctx, tx, v, a, c.Channel, c.Target)
 		return proof{u, methodOf(c.Channel), amrOf(methodOf(c.Channel))}, err
 	})
+}
+
+// errNoCode is for a form that was sent without a code, which is no try at one.
+var errNoCode = problem.New(problem.Invalid, "required", "Fill this in.").In("code")
+
+func needCode(r *http.Request) error {
+	if strings.TrimSpace(r.PostFormValue("code")) == "" {
+		return errNoCode
+	}
+	return nil
 }
 
 func methodOf(channel string) string {

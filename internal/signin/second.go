@@ -288,7 +288,11 @@ func (s *Service) postSecond(w http.ResponseWriter, r *http.Request, v *visit, a
 	if l.Enroll || !slices.Contains(l.Kinds, way) || way == mfa.Passkey {
 		return s.showSecond(w, r, v, a, u, l)
 	}
-	redeem, err := s.guessSecond(ctx, v, a, u, way, r.PostFormValue("code"))
+	var redeem func(tx *database.Tx, by access.Actor) error
+	err := needCode(r)
+	if err == nil {
+		redeem, err = s.guessSecond(ctx, v, a, u, way, r.PostFormValue("code"))
+	}
 	if err == nil {
 		return s.finishSecond(w, r, v, a, u, l, way, redeem)
 	}

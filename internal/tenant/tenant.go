@@ -334,8 +334,28 @@ func (s *Service) SaveSettings(ctx context.Context, tx *database.Tx, by access.A
 	return audit.Append(tx, by, audit.Event{Action: "tenant.updated", Target: "tenant", TargetID: id})
 }
 
+var colorForm = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+
+// check judges what stands on every page of the tenant.
+func (b Branding) check() error {
+	for field, color := range map[string]string{"accent": b.Accent, "text_color": b.TextColor, "background": b.Background} {
+		if color != "" && !colorForm.MatchString(color) {
+			return ErrSettings.Saying("A colour looks like #3a5bc7.").In("branding." + field)
+		}
+	}
+	for field, address := range map[string]string{"logo_url": b.LogoURL, "favicon_url": b.FaviconURL, "background_image": b.BackgroundImage, "font_url": b.FontURL} {
+		if address != "" && !isWebAddress(address) {
+			return ErrSettings.Saying("It is an absolute https address without a fragment; http only for loopback.").In("branding." + field)
+		}
+	}
+	return nil
+}
+
 // check judges what a tenant may choose.
 func (s Settings) check() error {
+	if err := s.Branding.check(); err != nil {
+		return err
+	}
 	const year = 365 * 24 * 3600
 	in := s.SignIn
 	switch {

@@ -189,6 +189,7 @@ var numbers = map[string]int{
 	"session_not_found":                 2006,
 	"signed_out":                        2007,
 	"invalid_refresh_token":             2008,
+	"required":                          844,
 	"proof_stale":                       2010,
 	"form_expired":                      2009,
 	"insufficient_user_authentication":  2011,
