@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/text/feature/plural"
@@ -34,8 +35,8 @@ var files embed.FS
 var tags = []string{"en", "de", "fr", "es", "pt", "tr", "hi", "ja", "ar"}
 
 var (
-	all     = load()
-	matcher = language.NewMatcher(parsed(all))
+	all     = sync.OnceValue(load) // read when the first text is asked for
+	matcher = sync.OnceValue(func() language.Matcher { return language.NewMatcher(parsed(all())) })
 )
 
 // A Language is one of the languages the product speaks. It is never changed.
@@ -102,7 +103,7 @@ func parsed(list []*Language) (out []language.Tag) {
 }
 
 // All lists the languages, English first.
-func All() []*Language { return all }
+func All() []*Language { return all() }
 
 // maxAsked bounds the bytes of a wish for languages that are looked at.
 const maxAsked = 1000
@@ -119,11 +120,11 @@ func Pick(uiLocales, acceptLanguage, fallback string) *Language {
 		if err != nil {
 			continue
 		}
-		if _, i, confidence := matcher.Match(wanted...); confidence != language.No {
-			return all[i]
+		if _, i, confidence := matcher().Match(wanted...); confidence != language.No {
+			return all()[i]
 		}
 	}
-	return all[0]
+	return all()[0]
 }
 
 // Has reports whether there is a text of that key.

@@ -26,6 +26,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/lang"
@@ -119,7 +120,7 @@ func (l Letter) Message() (notify.Message, error) {
 var codeForm = regexp.MustCompile(`^[0-9A-Za-z-]{4,16}$`)
 
 func (l Letter) check() error {
-	if texts["en"][string(l.Kind)+".sms"] == "" {
+	if texts()["en"][string(l.Kind)+".sms"] == "" {
 		return fmt.Errorf("there is no such kind")
 	}
 	if l.Code != "" && !codeForm.MatchString(l.Code) {
@@ -143,7 +144,7 @@ func isWebAddress(s string) bool {
 var files embed.FS
 
 // texts holds the words by language and key.
-var texts = load()
+var texts = sync.OnceValue(load)
 
 func load() map[string]map[string]string {
 	all := map[string]map[string]string{}
@@ -180,7 +181,7 @@ func (l Letter) words() words {
 	}
 	l.Device, l.Place, l.IP = foreignName(l.Device, most), foreignName(l.Place, most), brandName(l.IP, most)
 	picked := lang.Pick("", l.Language, "")
-	return words{l, picked, texts[picked.Tag]}
+	return words{l, picked, texts()[picked.Tag]}
 }
 
 // key is the full key of a text of the letter's kind.

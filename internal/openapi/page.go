@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -17,7 +18,7 @@ import (
 //go:embed pages/*.html
 var pages embed.FS
 
-var templates = template.Must(template.ParseFS(pages, "pages/*.html"))
+var templates = sync.OnceValue(func() *template.Template { return template.Must(template.ParseFS(pages, "pages/*.html")) })
 
 // A frame is what every page of the reference has around it.
 type frame struct {
@@ -89,7 +90,7 @@ func (d *Document) ErrorsPage(styles []string, codes []web.Code) ([]byte, error)
 
 func render(name string, page any) ([]byte, error) {
 	var b bytes.Buffer
-	if err := templates.ExecuteTemplate(&b, name, page); err != nil {
+	if err := templates().ExecuteTemplate(&b, name, page); err != nil {
 		return nil, fmt.Errorf("render %s: %w", name, err)
 	}
 	return b.Bytes(), nil

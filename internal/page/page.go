@@ -32,6 +32,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -250,7 +251,9 @@ func (v *View) Time(t time.Time) any {
 //go:embed pages/*.html
 var pages embed.FS
 
-var templates = parse()
+// templates are parsed when the first page is shown: the start of a server need not
+// wait for them.
+var templates = sync.OnceValue(parse)
 
 // parse makes one template of each page: the layout with the page's own parts in
 // it.
@@ -294,7 +297,7 @@ func Render(w http.ResponseWriter, r *http.Request, status int, p Page) error {
 		v.Lang = lang.All()[0]
 	}
 	var b bytes.Buffer
-	if err := templates[p.file()].ExecuteTemplate(&b, "layout", p); err != nil {
+	if err := templates()[p.file()].ExecuteTemplate(&b, "layout", p); err != nil {
 		return fmt.Errorf("render %T: %w", p, err)
 	}
 	head := w.Header()
