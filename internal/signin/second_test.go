@@ -293,8 +293,10 @@ func TestCodeOfOneFactorIsNotTheOther(t *testing.T) {
 		b.Clock.Advance(time.Minute)
 		p = b.Submit(t, p, "/signin/second/send")
 		second := b.Code(t, ann)
-		if second == code {
-			t.Skip("one in a million")
+		for second == code { // one in a million
+			b.Clock.Advance(time.Minute)
+			p = b.Submit(t, p, "/signin/second/send")
+			second = b.Code(t, ann)
 		}
 		b.Submit(t, p, "/signin/second", "code", code).Want(t, 400)
 		form, _ := p.Form("/signin/second")
