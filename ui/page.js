@@ -11,3 +11,4 @@ import "./times.js";
 import "./wait.js";
 import "./send.js";
 import "./menu.js";
+import "./passkey.js";

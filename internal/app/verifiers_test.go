@@ -31,6 +31,17 @@ var verifiers = map[string]string{
 	"POST /signin/recover":        ratelimit.Redeem.Name,
 	"POST /signout":               "no secret",
 
+	"POST /signin/passkey":               ratelimit.Redeem.Name,
+	"POST /signin/passkey/options":       ratelimit.Challenges.Name,
+	"POST /signin/passkey/offer":         "no secret: the browser's session decides",
+	"POST /signin/passkey/offer/options": "no secret: the browser's session decides",
+	"POST /signin/passkey/offer/later":   "no secret",
+	"POST /account/passkeys/options":     "no secret: the browser's session decides",
+	"POST /account/passkeys/add":         "no secret: the browser's session decides",
+	"POST /account/passkeys/rename":      "no secret: the browser's session decides",
+	"POST /account/passkeys/remove":      "no secret: the browser's session decides",
+	"POST /account/passkeys/confirm":     "no secret: the browser's session decides",
+
 	"POST /account":                     "no secret: the browser's session decides",
 	"POST /account/password":            ratelimit.SignIn.Name,
 	"POST /account/email":               ratelimit.Send.Name,

@@ -33,6 +33,7 @@ func (*AccountView) Tabs() []Tab {
 	return []Tab{
 		{ProfilePath, "account.profile", "person"},
 		{PasswordPath, "account.password", "key"},
+		{PasskeysPath, "account.passkeys", "passkey"},
 		{SecurityPath, "account.security", "shield"},
 		{LinkedPath, "account.linked", "link"},
 		{SessionsPath, "account.sessions", "devices"},

@@ -31,6 +31,8 @@ func (*SocialProve) file() string         { return "social-prove" }
 func (*SocialLink) file() string          { return "social-link" }
 func (*AccountLinked) file() string       { return "account-linked" }
 func (*AccountLink) file() string         { return "account-link" }
+func (*PasskeyOffer) file() string        { return "passkey-offer" }
+func (*AccountPasskeys) file() string     { return "account-passkeys" }
 func (*AccountProfile) file() string      { return "account-profile" }
 func (*AccountContact) file() string      { return "account-contact" }
 func (*AccountPassword) file() string     { return "account-password" }

@@ -38,6 +38,7 @@ var kinds = map[string]kind{
 	"backup_code":      {"text", "off", ""},
 	"app_name":         {"text", "off", ""},
 	"user_code":        {"text", "off", ""},
+	"passkey_name":     {"text", "off", ""},
 }
 
 // Input is a field of the form that is sent as name.
@@ -47,6 +48,15 @@ func (v *View) Input(name, of, value string) Input {
 
 // First marks the field that a person starts with.
 func (in Input) First() Input { in.focus = true; return in }
+
+// Autofilled has the browser offer passkeys for the field beside names, if yes (HTML,
+// section 4.10.18.7.1).
+func (in Input) Autofilled(yes bool) Input {
+	if yes {
+		in.Complete += " webauthn"
+	}
+	return in
+}
 
 // Focus reports whether typing goes here when the page opens: to what is wrong if
 // that is one field, to the first field if nothing is.

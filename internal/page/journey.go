@@ -64,6 +64,7 @@ type SignIn struct {
 	Action     string
 	SignUpURL  string
 	Ways       []Way
+	Passkey    Ceremony
 	// Known are people who were signed in here before. Choosing one posts their Login
 	// as "identifier" to Action.
 	Known []Person
@@ -88,6 +89,7 @@ type SignUp struct {
 // with spaces. It serves signing in and up as well as proving an address.
 type CodeSent struct {
 	View
+	Passkey Ceremony
 	SMS     bool   // it went to a phone, without a link
 	Address string // where it went
 	Code    string // as typed before
@@ -123,6 +125,7 @@ func (*CodeSent) Again() string { return "" }
 // password managers.
 type Password struct {
 	View
+	Passkey    Ceremony
 	Identifier string
 	Action     string
 	NotYouURL  string

@@ -102,15 +102,27 @@ func samples(v page.View) map[string]page.Page {
 	key := page.Key{ID: "6694c154565dfee5166d1cc7", Secret: "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ", URI: "otpauth://totp/Northwind:ann?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
 	key.Path, key.Size, _ = mfa.Path(key.URI)
 	codes := []string{"7K2M-9QXR-3TB5H", "0C4N-8WZE-6VJ1P", "5YHD-2RGA-7MKQ9", "3FST-1XBV-8CN0W", "9PJE-4TZ6-2HRYK", "6DMG-0QAS-5WX7B", "1VNC-3EK8-9PTJF", "8RZH-7YD2-4BGM6", "2WQX-5SAV-0KEN3", "4TBP-6JFC-1RHZ9"}
+	passkey := page.Ceremony{Action: "/signin/passkey", OptionsAction: "/signin/passkey/options"}
+	create := page.Ceremony{Action: "/account/passkeys/add", OptionsAction: "/account/passkeys/options"}
 	return map[string]page.Page{
-		"sign-in":       &page.SignIn{View: v, App: app, Action: "/signin", SignUpURL: "/signup"},
-		"sign-in.full":  &page.SignIn{View: branded, App: app, Takes: page.TakesAny, Identifier: "ann", Action: "/signin", SignUpURL: "/signup", Ways: ways, Known: []page.Person{ann, bo}},
-		"sign-in.wrong": &page.SignIn{View: with(v, page.FieldError{Field: "identifier", Code: "invalid_email"}), App: app, Identifier: "ann@", Action: "/signin", SignUpURL: "/signup"},
-		"sign-up":       &page.SignUp{View: v, App: app, Takes: page.TakesEmailOrPhone, Names: true, Identifier: "ann@northwind.example", GivenName: "Ann", FamilyName: "Lindqvist", Action: "/signup", SignInURL: "/signin", Ways: ways[:1]},
-		"sign-up.wrong": &page.SignUp{View: with(v, page.FieldError{Field: "identifier", Code: "invalid_email"}, page.FieldError{Field: "family_name", Code: "required"}), Names: true, Action: "/signup", SignInURL: "/signin"},
-		"code-sent":     &page.CodeSent{View: v, Address: ann.Login, Action: "/code", Number: "47", ResendAction: "/resend", ResendAt: v.Now.Add(24 * time.Second), PasswordURL: "/password", BackURL: "/signin", WaitURL: "/wait", FinishAction: "/finish"},
-		"code-sent.sms": &page.CodeSent{View: with(v, page.FieldError{Field: "code", Code: "code_invalid"}), SMS: true, Address: "+49 151 •••• 678", Code: "482 913", Action: "/code", ResendAction: "/resend", ResendAt: v.Now, BackURL: "/signin"},
-		"password":      &page.Password{View: v, Identifier: ann.Login, Action: "/password", NotYouURL: "/signin", CodeAction: "/code", ForgotURL: "/forgot"},
+		"sign-in.passkey":       &page.SignIn{View: v, App: app, Action: "/signin", Passkey: page.Ceremony{Action: "/signin/passkey", OptionsAction: "/signin/passkey/options", Autofill: true}},
+		"password.passkey":      &page.Password{View: v, Identifier: ann.Login, Action: "/password", Passkey: page.Ceremony{Action: "/signin/passkey", OptionsAction: "/signin/passkey/options", Named: true}},
+		"second-choice.passkey": &page.SecondChoice{View: v, App: app, Passkey: passkey, BackURL: "/signin"},
+		"passkey-offer":         &page.PasskeyOffer{View: v, App: app, Create: create, LaterAction: "/later"},
+		"account-passkeys": &page.AccountPasskeys{AccountView: own, Create: create, RenameAction: "/r", RemoveAction: "/d", ConfirmAction: "/c", Known: `{"rpId":"id.example"}`, Passkeys: []page.Passkey{
+			{ID: "1", Title: "My phone", Name: "My phone", Since: v.Now.Add(-900 * time.Hour), LastUsed: v.Now.Add(-2 * time.Hour), Synced: true},
+			{ID: "2", Title: "Windows Hello", Since: v.Now.Add(-90 * time.Hour), Held: true},
+			{ID: "3", Since: v.Now.Add(-9000 * time.Hour), Domain: "old.example.com", Second: true},
+		}},
+		"account-passkeys.none": &page.AccountPasskeys{AccountView: own, Create: create},
+		"sign-in":               &page.SignIn{View: v, App: app, Action: "/signin", SignUpURL: "/signup"},
+		"sign-in.full":          &page.SignIn{View: branded, App: app, Takes: page.TakesAny, Identifier: "ann", Action: "/signin", SignUpURL: "/signup", Ways: ways, Known: []page.Person{ann, bo}},
+		"sign-in.wrong":         &page.SignIn{View: with(v, page.FieldError{Field: "identifier", Code: "invalid_email"}), App: app, Identifier: "ann@", Action: "/signin", SignUpURL: "/signup"},
+		"sign-up":               &page.SignUp{View: v, App: app, Takes: page.TakesEmailOrPhone, Names: true, Identifier: "ann@northwind.example", GivenName: "Ann", FamilyName: "Lindqvist", Action: "/signup", SignInURL: "/signin", Ways: ways[:1]},
+		"sign-up.wrong":         &page.SignUp{View: with(v, page.FieldError{Field: "identifier", Code: "invalid_email"}, page.FieldError{Field: "family_name", Code: "required"}), Names: true, Action: "/signup", SignInURL: "/signin"},
+		"code-sent":             &page.CodeSent{View: v, Address: ann.Login, Action: "/code", Number: "47", ResendAction: "/resend", ResendAt: v.Now.Add(24 * time.Second), PasswordURL: "/password", BackURL: "/signin", WaitURL: "/wait", FinishAction: "/finish"},
+		"code-sent.sms":         &page.CodeSent{View: with(v, page.FieldError{Field: "code", Code: "code_invalid"}), SMS: true, Address: "+49 151 •••• 678", Code: "482 913", Action: "/code", ResendAction: "/resend", ResendAt: v.Now, BackURL: "/signin"},
+		"password":              &page.Password{View: v, Identifier: ann.Login, Action: "/password", NotYouURL: "/signin", CodeAction: "/code", ForgotURL: "/forgot"},
 		"password.wrong": &page.Password{View: with(v, page.FieldError{Field: "password", Code: "credentials_invalid"}), Identifier: ann.Login, Action: "/password", NotYouURL: "/signin",
 			CodeAction: "/code", CodeSMS: true, ForgotURL: "/forgot"},
 		"password.limited":    &page.Password{View: with(v, page.FieldError{Code: "rate_limited", Wait: 5 * time.Minute}), Identifier: ann.Login, Action: "/password", NotYouURL: "/signin", CodeAction: "/code"},
@@ -161,7 +173,7 @@ func samples(v page.View) map[string]page.Page {
 			{ID: "1", App: logo, Scopes: scopes, Since: v.Now.Add(-2000 * time.Hour), LastUsed: v.Now.Add(-2 * time.Hour)},
 			{ID: "2", App: app, Scopes: scopes[:2], Since: v.Now.Add(-100 * time.Hour)},
 		}},
-		"second-choice":      &page.SecondChoice{View: v, App: app, BackURL: "/signin", Ways: []page.SecondWay{{Kind: "passkey", URL: "/p"}, {Kind: "totp", URL: "/t"}, {Kind: "sms", Address: "••• 678", Action: "/s"}, {Kind: "email", Address: "a•••@northwind.example", Action: "/s"}, {Kind: "backup_code", URL: "/b"}}},
+		"second-choice":      &page.SecondChoice{View: v, App: app, BackURL: "/signin", Ways: []page.SecondWay{{Kind: "totp", URL: "/t"}, {Kind: "sms", Address: "••• 678", Action: "/s"}, {Kind: "email", Address: "a•••@northwind.example", Action: "/s"}, {Kind: "backup_code", URL: "/b"}}},
 		"second-code":        &page.SecondCode{View: v, Kind: "totp", Action: "/second", Remember: true, OtherURL: "/choose", BackURL: "/signin"},
 		"second-code.sms":    &page.SecondCode{View: with(v, page.FieldError{Field: "code", Code: "code_invalid"}), Kind: "sms", Address: "••• 678", Action: "/second", ResendAction: "/send", ResendAt: v.Now.Add(20 * time.Second)},
 		"second-code.mail":   &page.SecondCode{View: v, Kind: "email", Address: "a•••@northwind.example", Action: "/second"},

@@ -7,13 +7,14 @@ type SecondChoice struct {
 	View
 	App     App
 	Ways    []SecondWay
+	Passkey Ceremony
 	BackURL string // to another account
 }
 
 // A SecondWay is a second factor to choose: the button posts Kind as "way" to Action,
 // or leads to URL.
 type SecondWay struct {
-	Kind    string // totp, sms, email, backup_code or passkey
+	Kind    string // totp, sms, email or backup_code
 	Address string // where a code goes; may be empty
 	Action  string
 	URL     string

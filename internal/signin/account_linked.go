@@ -196,7 +196,7 @@ func (s *Service) postUnlink(w http.ResponseWriter, r *http.Request, o *owner) e
 		if err != nil {
 			return err
 		}
-		passkeys, err := s.countPasskeys(ctx, tx, o.by.Tenant, o.user.ID)
+		passkeys, err := s.Passkeys.Count(ctx, tx, o.by.Tenant, o.user.ID, o.rp.ID)
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (s *Service) mountSecurity(r *web.Router) {
 
 // ownPolicy is the policy of the tenant, and what the owner has to show.
 func (s *Service) ownPolicy(ctx context.Context, db database.Reader, o *owner) (mfa.Policy, mfa.Person, error) {
-	who, err := s.factorsOf(ctx, db, o.by.Tenant, o.user)
+	who, err := s.factorsOf(ctx, db, o.visit, o.user)
 	return mfa.PolicyOf(o.tenant, tenant.Application{}), who, err
 }
 

@@ -69,6 +69,9 @@ func (s *Service) codePage(ctx context.Context, v *visit, a attempt) (*page.Code
 	if !p.SMS {
 		p.Number, p.WaitURL = a.Request.Number, withState(pathWait, v.view.State)
 	}
+	if !a.Request.SignUp {
+		p.Passkey = passkeyPrompt(true)
+	}
 	if !v.tenant.Settings.SignIn.NoPassword && !a.Request.SignUp {
 		p.PasswordURL = withState(pathPassword, v.view.State)
 	}

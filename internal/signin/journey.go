@@ -84,7 +84,7 @@ func (s *Service) firstPage(ctx context.Context, v *visit, a attempt) page.Page 
 		return &page.SignUp{View: v.view, App: app, Ways: s.ways(ctx, v, "/signin/social/"), Takes: takes(settings), Identifier: identifier, Names: true, GivenName: a.Request.GivenName, FamilyName: a.Request.FamilyName,
 			Action: pathSignUp, SignInURL: withState(pathSignIn, v.view.State, "change", "1")}
 	}
-	p := &page.SignIn{View: v.view, App: app, Ways: s.ways(ctx, v, "/signin/social/"), Takes: takes(settings), Identifier: identifier, Action: pathSignIn}
+	p := &page.SignIn{View: v.view, App: app, Ways: s.ways(ctx, v, "/signin/social/"), Takes: takes(settings), Identifier: identifier, Action: pathSignIn, Passkey: passkeyPrompt(false)}
 	if !settings.NoSignUp {
 		p.SignUpURL = withState(pathSignUp, v.view.State)
 	}
@@ -367,7 +367,11 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, v *visit, a at
 		return to(w, r, pathSignIn, "state", v.view.State)
 	}
 	v.enter(w, r, in)
-	return to(w, r, a.Request.returnTo())
+	next, err := s.afterwards(r, v, a, in)
+	if err != nil {
+		return err
+	}
+	return to(w, r, next)
 }
 
 // showAccounts lets somebody choose among the accounts of the browser.

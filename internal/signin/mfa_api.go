@@ -180,7 +180,7 @@ func (s *Service) ofAttempt(ctx context.Context, c *call, a attempt) (*claimant,
 	}
 	if m.lack.who != nil {
 		m.who = *m.lack.who
-	} else if m.who, err = s.factorsOf(ctx, s.DB, c.by.Tenant, m.user); err != nil {
+	} else if m.who, err = s.factorsOf(ctx, s.DB, c.visit, m.user); err != nil {
 		return nil, err
 	}
 	if a.Method == methodApplication && a.SecondAt.IsZero() { // it wants a second factor, whatever the policy
@@ -213,7 +213,7 @@ func (s *Service) ofAccessToken(ctx context.Context, c *call, text string) (*cla
 	if err != nil {
 		return nil, err
 	}
-	if m.who, err = s.factorsOf(ctx, s.DB, c.by.Tenant, m.user); err != nil {
+	if m.who, err = s.factorsOf(ctx, s.DB, c.visit, m.user); err != nil {
 		return nil, err
 	}
 	m.lack.policy = mfa.PolicyOf(c.tenant, tenant.Application{})

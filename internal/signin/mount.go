@@ -61,6 +61,7 @@ func (s *Service) Mount(r *web.Router) {
 		return to(w, r, page.PasswordPath)
 	}, nil))
 	s.mountAPI(r)
+	s.mountPasskeys(r)
 	s.mountAccount(r)
 	s.mountSecurity(r)
 	s.mountSocial(r)

@@ -27,8 +27,8 @@ var (
 )
 
 // relyingParty is whom a tenant's passkeys are for: the domain of the tenant's own
-// address. They are used there and, if an application is named, on its pages.
-func (s *Service) relyingParty(ctx context.Context, t tenant.Tenant, app tenant.Application) (passkey.RP, error) {
+// address. It may ask the database, and so is not for the middle of a transaction.
+func (s *Service) relyingParty(ctx context.Context, t tenant.Tenant) (passkey.RP, error) {
 	address, err := s.Tenants.Origin(ctx, t)
 	if err != nil {
 		return passkey.RP{}, err
@@ -37,11 +37,14 @@ func (s *Service) relyingParty(ctx context.Context, t tenant.Tenant, app tenant.
 	if err != nil {
 		return passkey.RP{}, err
 	}
-	rp := passkey.RP{ID: strings.ToLower(u.Hostname()), Name: cmp.Or(t.Settings.Branding.Name, t.Name), Origins: []string{originOf(u)}}
-	if app.ID != "" && !app.OAuth.ThirdParty {
-		rp.Origins = append(rp.Origins, app.AllowedOrigins...)
-	}
-	return rp, nil
+	return passkey.RP{ID: strings.ToLower(u.Hostname()), Name: cmp.Or(t.Settings.Branding.Name, t.Name), Origins: []string{originOf(u)}}, nil
+}
+
+// party is the relying party of a call: the pages of the application take part.
+func (c *call) party() passkey.RP {
+	rp := c.rp
+	rp.Origins = append(slices.Clone(rp.Origins), c.app.AllowedOrigins...)
+	return rp
 }
 
 // originOf writes an origin as browsers do: in small letters, without the port that
@@ -71,7 +74,7 @@ func (s *Service) getRelatedOrigins(ctx context.Context, by access.Actor, _ noRe
 }
 
 func (s *Service) originsOf(ctx context.Context, t tenant.Tenant) ([]string, error) {
-	rp, err := s.relyingParty(ctx, t, tenant.Application{})
+	rp, err := s.relyingParty(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +92,7 @@ func (s *Service) originsOf(ctx context.Context, t tenant.Tenant) ([]string, err
 // askPasskey begins a proof by passkey for an attempt. Whom it is for says identifier;
 // one that is not known gets the same as any other. Without one the passkey says it.
 func (s *Service) askPasskey(ctx context.Context, tx *database.Tx, v *visit, r passkey.Request) (passkey.RequestOptions, error) {
-	if v.by.IP != "" {
+	if v.by.IP != "" && !v.backend {
 		if err := s.Limits.TakeWithin(ctx, tx, v.by.Tenant, ratelimit.Challenges.For(ratelimit.Key("", v.by.IP))); err != nil {
 			return passkey.RequestOptions{}, err
 		}
@@ -127,30 +130,17 @@ func newPasskey(u user.User, rp passkey.RP, owner string) passkey.Registration {
 // themselves.
 func loginOf(u user.User) string { return cmp.Or(u.Email, u.Username, u.Phone) }
 
-// countPasskeys is how many passkeys a user can sign in with at the tenant's address.
-func (s *Service) countPasskeys(ctx context.Context, db database.Reader, tenantID, userID string) (int, error) {
-	t, err := s.Tenants.ByID(ctx, tenantID)
-	if err != nil {
-		return 0, err
-	}
-	rp, err := s.relyingParty(ctx, t, tenant.Application{})
-	if err != nil {
-		return 0, err
-	}
-	return s.Passkeys.Count(ctx, db, tenantID, userID, rp.ID)
-}
-
 // stillSignsIn returns ErrLastPasskey unless a user can sign in with what is left.
-func (s *Service) stillSignsIn(ctx context.Context, tx *database.Tx, t tenant.Tenant, u user.User) error {
-	hash, _, err := password.Find(ctx, tx, t.ID, u.ID)
-	if err != nil || hasOtherWay(t.Settings.SignIn, u, hash) {
+func (s *Service) stillSignsIn(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
+	hash, _, err := password.Find(ctx, tx, v.by.Tenant, u.ID)
+	if err != nil || hasOtherWay(v.tenant.Settings.SignIn, u, hash) {
 		return err
 	}
-	linked, err := s.Social.Identities(ctx, tx, t.ID, u.ID)
+	linked, err := s.Social.Identities(ctx, tx, v.by.Tenant, u.ID)
 	if err != nil || len(linked) > 0 {
 		return err
 	}
-	if n, err := s.countPasskeys(ctx, tx, t.ID, u.ID); err != nil || n > 0 {
+	if n, err := s.Passkeys.Count(ctx, tx, v.by.Tenant, u.ID, v.rp.ID); err != nil || n > 0 {
 		return err
 	}
 	return ErrLastPasskey

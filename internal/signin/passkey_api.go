@@ -100,10 +100,6 @@ func (s *Service) getPasskeyLogin(ctx context.Context, c *call, in passkeyLoginR
 	if err != nil {
 		return out, err
 	}
-	rp, err := s.relyingParty(ctx, c.tenant, c.app)
-	if err != nil {
-		return out, err
-	}
 	owner, err := s.ownerOf(ctx, c.visit, identifier)
 	if err != nil {
 		return out, err
@@ -119,7 +115,7 @@ func (s *Service) getPasskeyLogin(ctx context.Context, c *call, in passkeyLoginR
 			}
 		}
 		out.AuthCode = handle
-		out.PublicKey, err = s.askPasskey(ctx, tx, c.visit, passkey.Request{Owner: a.ID, Purpose: passkey.SignIn, UserID: owner, RP: rp, Preferred: true})
+		out.PublicKey, err = s.askPasskey(ctx, tx, c.visit, passkey.Request{Owner: a.ID, Purpose: passkey.SignIn, UserID: owner, RP: c.party(), Preferred: true})
 		return err
 	})
 	return out, err
@@ -198,11 +194,7 @@ func (s *Service) postPasskeyLogin(ctx context.Context, c *call, in passkeyAnswe
 	if err != nil {
 		return passkeyResult{}, err
 	}
-	rp, err := s.relyingParty(ctx, c.tenant, c.app)
-	if err != nil {
-		return passkeyResult{}, err
-	}
-	as, err := s.Passkeys.CheckSignIn(ctx, c.by, passkey.Answer{Owner: a.ID, Purpose: passkey.SignIn, RP: rp, Credential: in.text})
+	as, err := s.Passkeys.CheckSignIn(ctx, c.by, passkey.Answer{Owner: a.ID, Purpose: passkey.SignIn, RP: c.party(), Credential: in.text})
 	if err != nil {
 		return passkeyResult{}, s.refusePasskey(ctx, c.visit, a, err)
 	}
@@ -244,7 +236,7 @@ func (s *Service) refusePasskey(ctx context.Context, v *visit, a attempt, why er
 	if err == nil {
 		err = s.fail(ctx, v, a, u.ID, methodPasskey, p.Code)
 	}
-	if err == nil && v.by.IP != "" {
+	if err == nil && v.by.IP != "" && !v.backend {
 		err = s.Limits.Take(ctx, v.by.Tenant, ratelimit.Redeem.For(ratelimit.Key("", v.by.IP)))
 	}
 	if err != nil {
@@ -297,7 +289,7 @@ func (s *Service) holder(ctx context.Context, c *call) (h holder, err error) {
 	if err != nil {
 		return h, err
 	}
-	who, err := s.factorsOf(ctx, s.DB, c.by.Tenant, h.user)
+	who, err := s.factorsOf(ctx, s.DB, c.visit, h.user)
 	who.Passkeys = 0 // people add one because the others are on a device that is not at hand
 	h.fresh = s.DB.Now().Sub(a.AuthAt) <= freshFor && (!showsTwo(mfa.PolicyOf(c.tenant, tenant.Application{}), who) || a.ACR == ACRTwoFactors)
 	return h, err
@@ -326,12 +318,8 @@ func (s *Service) getPasskeyRegister(ctx context.Context, c *call, _ noRequest) 
 	if err != nil {
 		return out, err
 	}
-	rp, err := s.relyingParty(ctx, c.tenant, c.app)
-	if err != nil {
-		return out, err
-	}
 	out.AuthCode = newHandle()
-	ask := newPasskey(h.user, rp, h.ownerAt(out.AuthCode))
+	ask := newPasskey(h.user, c.rp, h.ownerAt(out.AuthCode))
 	ask.DisplayName = ask.Login // as the contract has it, like all of Selection
 	ask.Selection = passkey.Selection{Attachment: "platform", RequireResidentKey: true, ResidentKey: "required", UserVerification: "preferred"}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
@@ -359,16 +347,13 @@ func (s *Service) postPasskeyRegister(ctx context.Context, c *call, in passkeyNe
 	if err != nil {
 		return passkeyAdded{}, err
 	}
-	rp, err := s.relyingParty(ctx, c.tenant, c.app)
-	if err != nil {
-		return passkeyAdded{}, err
-	}
-	p, err := s.addPasskey(ctx, c.visit, h.user, passkey.Answer{Owner: h.ownerAt(in.AuthCode), RP: rp, Credential: in.text})
+	p, err := s.addPasskey(ctx, c.visit, h.user, passkey.Answer{Owner: h.ownerAt(in.AuthCode), RP: c.party(), Credential: in.text}, func(*database.Tx) error { return nil })
 	return passkeyAdded{passkeyFormOf(p), passkeyDone{"success", "The passkey is registered."}}, err
 }
 
-// addPasskey keeps a new passkey of a user, and tells the user by mail.
-func (s *Service) addPasskey(ctx context.Context, v *visit, u user.User, a passkey.Answer) (p passkey.Passkey, err error) {
+// addPasskey keeps a new passkey of a user, does what goes with it in the same
+// transaction, and tells the user by mail.
+func (s *Service) addPasskey(ctx context.Context, v *visit, u user.User, a passkey.Answer, with func(tx *database.Tx) error) (p passkey.Passkey, err error) {
 	by := userActor(v, u)
 	good, err := s.Passkeys.CheckRegistration(ctx, by, a)
 	if err != nil {
@@ -379,6 +364,9 @@ func (s *Service) addPasskey(ctx context.Context, v *visit, u user.User, a passk
 	}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		if p, err = s.Passkeys.FinishRegistration(ctx, tx, by, good); err != nil {
+			return err
+		}
+		if err := with(tx); err != nil {
 			return err
 		}
 		return s.warnOfPasskeys(ctx, tx, v, u)
@@ -519,7 +507,7 @@ func (s *Service) removePasskey(ctx context.Context, v *visit, u user.User, id s
 		if _, err := s.Passkeys.Delete(ctx, tx, userActor(v, u), u.ID, id); err != nil {
 			return err
 		}
-		if err := s.stillSignsIn(ctx, tx, v.tenant, u); err != nil {
+		if err := s.stillSignsIn(ctx, tx, v, u); err != nil {
 			return err
 		}
 		return s.warnOfPasskeys(ctx, tx, v, u)

@@ -36,7 +36,7 @@ func (s *Service) pagePassword(w http.ResponseWriter, r *http.Request, v *visit,
 
 func (s *Service) passwordPage(v *visit, a attempt) *page.Password {
 	settings := v.tenant.Settings.SignIn
-	p := &page.Password{View: v.view, Identifier: a.Identifier, Action: pathPassword, NotYouURL: withState(pathSignIn, v.view.State, "change", "1"), ForgotURL: withState(pathForgot, v.view.State)}
+	p := &page.Password{View: v.view, Passkey: passkeyPrompt(true), Identifier: a.Identifier, Action: pathPassword, NotYouURL: withState(pathSignIn, v.view.State, "change", "1"), ForgotURL: withState(pathForgot, v.view.State)}
 	if a.Channel == notify.Email && !settings.NoEmail || a.Channel == notify.SMS && settings.SMS {
 		p.CodeAction, p.CodeSMS = pathResend, a.Channel == notify.SMS
 	}
@@ -91,6 +91,9 @@ func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant
 	v := &visit{by: by, from: s.from(by)}
 	var err error
 	if v.tenant, err = s.Tenants.ByID(ctx, by.Tenant); err != nil {
+		return user.User{}, err
+	}
+	if v.rp, err = s.relyingParty(ctx, v.tenant); err != nil {
 		return user.User{}, err
 	}
 	u, err := s.find(ctx, s.DB, v, login)

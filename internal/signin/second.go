@@ -62,7 +62,7 @@ func (s *Service) lacks(ctx context.Context, db database.Reader, v *visit, a att
 		l.Decision = mfa.Decision{Second: true, Enroll: true, Must: true}
 		return l, nil
 	}
-	who, err := s.factorsOf(ctx, db, v.by.Tenant, u)
+	who, err := s.factorsOf(ctx, db, v, u)
 	if err != nil {
 		return l, err
 	}
@@ -98,12 +98,12 @@ func (s *Service) applicationOf(ctx context.Context, tenantID, id string) (tenan
 }
 
 // factorsOf is what a user could show as a second factor.
-func (s *Service) factorsOf(ctx context.Context, db database.Reader, tenantID string, u user.User) (who mfa.Person, err error) {
+func (s *Service) factorsOf(ctx context.Context, db database.Reader, v *visit, u user.User) (who mfa.Person, err error) {
 	who = mfa.Person{Roles: u.RoleIDs, Email: u.EmailVerified, Phone: u.PhoneVerified}
-	if who.Enrolled, err = s.MFA.Enrolled(ctx, db, tenantID, u.ID); err != nil {
+	if who.Enrolled, err = s.MFA.Enrolled(ctx, db, v.by.Tenant, u.ID); err != nil {
 		return who, err
 	}
-	who.Passkeys, err = s.countPasskeys(ctx, db, tenantID, u.ID)
+	who.Passkeys, err = s.Passkeys.Count(ctx, db, v.by.Tenant, u.ID, v.rp.ID)
 	return who, err
 }
 
@@ -189,6 +189,10 @@ func isSent(factor string) bool { return factor == mfa.SMS || factor == mfa.Emai
 func (s *Service) secondChoice(ctx context.Context, v *visit, a attempt, u user.User, l lack) *page.SecondChoice {
 	p := &page.SecondChoice{View: v.view, App: s.app(ctx, v.by.Tenant, a), BackURL: withState(pathSignIn, v.view.State, "change", "1")}
 	for _, kind := range l.Kinds {
+		if kind == mfa.Passkey {
+			p.Passkey = passkeyPrompt(true)
+			continue
+		}
 		way := page.SecondWay{Kind: kind, Address: masked(targetOf(u, kind))}
 		if isSent(kind) {
 			way.Action = pathSecondSend

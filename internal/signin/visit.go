@@ -13,6 +13,7 @@ import (
 	"github.com/cardea-id/cardea/internal/device"
 	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/page"
+	"github.com/cardea-id/cardea/internal/passkey"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
@@ -25,7 +26,8 @@ type visit struct {
 	by       access.Actor
 	backend  bool // it comes from a server with an API key, which asks for many people
 	tenant   tenant.Tenant
-	browser  string // its name, see page.Browser
+	rp       passkey.RP // at the tenant's own address
+	browser  string     // its name, see page.Browser
 	from     session.From
 	sessions []held // that are live, the active one first
 	// remembered are the tokens that say where a second factor was shown before.
@@ -46,6 +48,9 @@ func (s *Service) visit(w http.ResponseWriter, r *http.Request) (*visit, error) 
 	v.by.Name = access.Visitor(v.by.Tenant, v.by.IP).Name // a bearer key signs nobody in
 	var err error
 	if v.tenant, err = s.Tenants.ByID(ctx, v.by.Tenant); err != nil {
+		return nil, err
+	}
+	if v.rp, err = s.relyingParty(ctx, v.tenant); err != nil {
 		return nil, err
 	}
 	key, err := s.formKey(ctx, v.by.Tenant)

@@ -28,8 +28,8 @@ import (
 // Schema 2020-12, which OpenAPI 3.1 speaks and kin-openapi only in part.
 type contract struct {
 	paths  map[string]map[string]operation
-	pages  map[string]bool // patterns of pages, which the description leaves out
-	router http.ServeMux   // finds the operation of a request as the product does
+	pages  map[string]string // media type by patterns of pages, which the description leaves out
+	router http.ServeMux     // finds the operation of a request as the product does
 
 	mu      sync.Mutex
 	schemas *jsonschema.Compiler
@@ -82,7 +82,7 @@ func newContract(a *app.App) (*contract, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &contract{schemas: jsonschema.NewCompiler(), ready: map[string]*jsonschema.Schema{}, calls: map[string]bool{}, pages: map[string]bool{}}
+	c := &contract{schemas: jsonschema.NewCompiler(), ready: map[string]*jsonschema.Schema{}, calls: map[string]bool{}, pages: map[string]string{}}
 	if err := c.read(text); err != nil {
 		return nil, err
 	}
@@ -90,7 +90,9 @@ func newContract(a *app.App) (*contract, error) {
 		for _, path := range route.Paths {
 			pattern := route.Method + " " + path
 			c.router.HandleFunc(pattern, func(http.ResponseWriter, *http.Request) {})
-			c.calls[pattern], c.pages[pattern] = false, route.Page
+			if c.calls[pattern] = false; route.Page {
+				c.pages[pattern] = route.Media
+			}
 		}
 	}
 	return c, c.judgeExamples()
@@ -268,8 +270,8 @@ func (c *contract) find(pattern string) (op operation, found bool) {
 }
 
 func (c *contract) judge(pattern string, a Answer) error {
-	if c.pages[pattern] {
-		return judgePage(a)
+	if declared, ok := c.pages[pattern]; ok {
+		return judgePage(a, declared)
 	}
 	op, found := c.find(pattern)
 	if !found {
@@ -303,11 +305,12 @@ func (c *contract) judge(pattern string, a Answer) error {
 	return nil
 }
 
-// judgePage holds an answer to a browser against what all of them promise.
-func judgePage(a Answer) error {
+// judgePage holds an answer to a browser against what all of them promise. Scripts of
+// pages get JSON where that is declared.
+func judgePage(a Answer, declared string) error {
 	media, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
 	switch {
-	case len(a.Body) > 0 && media != "text/html" && media != "text/css" && !strings.HasPrefix(a.Header.Get("Content-Disposition"), "attachment;"):
+	case len(a.Body) > 0 && media != "text/html" && media != "text/css" && (media != "application/json" || media != declared) && !strings.HasPrefix(a.Header.Get("Content-Disposition"), "attachment;"):
 		return fmt.Errorf("%q is no page", media)
 	case media == "text/html" && a.Status != http.StatusSeeOther && !strings.Contains(a.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'"):
 		return fmt.Errorf("the page may be framed")
