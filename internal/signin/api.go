@@ -130,6 +130,9 @@ func (s *Service) call(w http.ResponseWriter, r *http.Request) (*call, error) {
 	if c.tenant, err = s.Tenants.ByID(ctx, c.by.Tenant); err != nil {
 		return nil, err
 	}
+	if c.origin, err = s.Tenants.Origin(ctx, c.tenant); err != nil {
+		return nil, err
+	}
 	if c.rp, err = s.relyingParty(ctx, c.tenant); err != nil {
 		return nil, err
 	}

@@ -25,16 +25,12 @@ func (s *Service) sendCode(ctx context.Context, tx *database.Tx, v *visit, a att
 	if err != nil {
 		return err
 	}
-	origin, err := s.Tenants.Origin(ctx, v.tenant)
-	if err != nil {
-		return err
-	}
-	from := deviceOf(v.from)
+	origin, from := v.origin, deviceOf(v.from)
 	c, err := s.Codes.Send(ctx, tx, v.by, passwordless.Request{
 		Attempt: a.ID, Purpose: purposeOf(a), Channel: a.Channel, Target: a.Identifier, Backend: v.backend,
 		Silent: u.ID == "" && v.tenant.Settings.SignIn.NoSignUp || u.ID != "" && !u.IsActive,
 		Look: passwordless.Look{
-			Brand: letter.BrandOf(v.tenant), Language: v.view.Lang.Tag, Application: s.app(ctx, v.by.Tenant, a).Name, Device: from.Name, Place: from.Place,
+			Brand: letter.BrandOf(v.tenant), Language: v.view.Lang.Tag, Application: s.appBy(ctx, tx, v.by.Tenant, a).Name, Device: from.Name, Place: from.Place,
 			Link: func(token string) string { return origin + pathLink + "?token=" + url.QueryEscape(token) }, Host: web.CanonicalHost(strings.TrimPrefix(strings.TrimPrefix(origin, "https://"), "http://")),
 		},
 	})

@@ -120,10 +120,15 @@ func withState(path, state string, more ...string) string {
 
 // app is the application of an attempt as people see it.
 func (s *Service) app(ctx context.Context, tenantID string, a attempt) page.App {
+	return s.appBy(ctx, s.DB, tenantID, a)
+}
+
+// appBy is app within a transaction, where another connection may not be had.
+func (s *Service) appBy(ctx context.Context, db database.Reader, tenantID string, a attempt) page.App {
 	if a.ApplicationID == "" {
 		return page.App{}
 	}
-	app, err := s.Applications(ctx, s.DB, tenantID, a.ApplicationID)
+	app, err := s.Applications(ctx, db, tenantID, a.ApplicationID)
 	if err != nil {
 		return page.App{} // it was deleted, or its name can wait
 	}

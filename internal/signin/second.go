@@ -50,7 +50,7 @@ type lack struct {
 // lacks says what an attempt still needs beside the first factor.
 func (s *Service) lacks(ctx context.Context, db database.Reader, v *visit, a attempt, u user.User) (lack, error) {
 	var l lack
-	app, err := s.applicationOf(ctx, v.by.Tenant, a.ApplicationID)
+	app, err := s.applicationOf(ctx, db, v.by.Tenant, a.ApplicationID)
 	if err != nil {
 		return l, err
 	}
@@ -86,11 +86,13 @@ func (s *Service) lacksNow(ctx context.Context, v *visit, a attempt) (lack, user
 }
 
 // applicationOf is the application of an attempt; the zero value for pages of our own.
-func (s *Service) applicationOf(ctx context.Context, tenantID, id string) (tenant.Application, error) {
+// It reads with what it is given: within a transaction another connection may not be
+// had.
+func (s *Service) applicationOf(ctx context.Context, db database.Reader, tenantID, id string) (tenant.Application, error) {
 	if id == "" {
 		return tenant.Application{}, nil
 	}
-	app, err := s.Tenants.ActiveApplication(ctx, tenantID, id)
+	app, err := s.Tenants.Application(ctx, db, access.System(tenantID), id)
 	if errors.Is(err, tenant.ErrApplicationNotFound) {
 		return tenant.Application{}, nil // nothing is handed to it any more
 	}

@@ -26,6 +26,7 @@ type visit struct {
 	by       access.Actor
 	backend  bool // it comes from a server with an API key, which asks for many people
 	tenant   tenant.Tenant
+	origin   string     // the tenant's, see tenant.Service.Origin
 	rp       passkey.RP // at the tenant's own address
 	browser  string     // its name, see page.Browser
 	from     session.From
@@ -51,6 +52,9 @@ func (s *Service) visit(w http.ResponseWriter, r *http.Request) (*visit, error) 
 		return nil, err
 	}
 	if v.rp, err = s.relyingParty(ctx, v.tenant); err != nil {
+		return nil, err
+	}
+	if v.origin, err = s.Tenants.Origin(ctx, v.tenant); err != nil {
 		return nil, err
 	}
 	key, err := s.formKey(ctx, v.by.Tenant)
