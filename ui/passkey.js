@@ -44,12 +44,15 @@ function field(form, name) {
   return /** @type {HTMLInputElement} */ (input);
 }
 
+/** Whether the device can keep passkeys itself, so that offering one is no riddle. */
+const able = supported ? PublicKeyCredential.isUserVerifyingPlatformAuthenticatorAvailable().catch(() => false) : Promise.resolve(false);
+
 /**
  * Asks what to ask the browser; null if the server does not say.
  * @param {HTMLFormElement} form
  */
 async function options(form) {
-  const body = new URLSearchParams();
+  const body = new URLSearchParams((await able) ? { able: "1" } : {});
   for (const [name, value] of new FormData(form)) if (typeof value === "string") body.set(name, value);
   const answer = await fetch(form.dataset.options ?? "", { method: "POST", body, redirect: "manual", headers: { Accept: "application/json" } });
   return answer.ok ? answer.json() : null;

@@ -106,7 +106,9 @@ func (s *Service) postPasskeyOptions(w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err
 	}
-	canPasskey.set(w, r, passkeysYes)
+	if r.PostFormValue("able") == "1" {
+		canPasskey.set(w, r, passkeysYes)
+	}
 	return web.Write(w, http.StatusOK, passkeyOptions{v.view.State, out})
 }
 
@@ -171,7 +173,7 @@ func (s *Service) postSecondPasskey(w http.ResponseWriter, r *http.Request, v *v
 // A memo is a cookie of a browser that proves nothing and decides little.
 type memo string
 
-// canPasskey says of a browser that it can make passkeys, or that its user does not
+// canPasskey says of a browser that its device can keep passkeys, or that its user does not
 // want to be asked for a while.
 const (
 	canPasskey    memo = "cardea-passkeys"
@@ -276,9 +278,9 @@ func (s *Service) postLater(w http.ResponseWriter, r *http.Request, _ *owner, a 
 	return to(w, r, a.Request.returnTo())
 }
 
-// addOwnPasskey keeps the passkey that a form has brought. Whoever has just made one has proved it as well as any: the session counts for both
-// factors from now on, so that the next change does not ask for what was shown a moment
-// ago.
+// addOwnPasskey keeps the passkey that a form has brought. Whoever has just made one has
+// proved it as well as any: the session counts for both factors from now on, so that the
+// next change does not ask for what was shown a moment ago.
 func (s *Service) addOwnPasskey(r *http.Request, o *owner) (in signedIn, err error) {
 	ctx := r.Context()
 	answer := passkey.Answer{Owner: o.in.ID, RP: o.rp, Credential: []byte(r.PostFormValue("credential"))}

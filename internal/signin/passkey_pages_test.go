@@ -25,6 +25,7 @@ func ask(t *testing.T, b *apptest.Browser, p apptest.Page, action string) (state
 	if !ok {
 		t.Fatalf("no form for %s on %s: %s", action, p.URL, p.Text())
 	}
+	form.Fields.Set("able", "1") // a phone keeps passkeys itself
 	address := map[string]string{"/signin/passkey": "/signin/passkey/options", "/signin/passkey/offer": "/signin/passkey/offer/options", passkeysPage + "/add": passkeysPage + "/options"}[action]
 	var out struct {
 		State     string          `json:"state"`
@@ -184,6 +185,19 @@ func TestPasskeyIsOfferedAfterSigningIn(t *testing.T) {
 		leave()
 		b.SetCookie("__Host-cardea-passkeys", "")
 		byCode("/account/sessions") // there is one by now
+	})
+}
+
+func TestPasskeyIsNotOfferedWhereNoneCanBeKept(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		member(t, w, ann)
+		b := w.Browser(apptest.BaseHost)
+		w.Clock.Advance(31 * time.Second)
+		p := b.Get(t, "/account/sessions").At(t, "/signin")
+		form, _ := p.Form("/signin/passkey")
+		b.PostForm(t, "/signin/passkey/options", form.Fields).Want(t, http.StatusOK)
+		p = b.Submit(t, p, "/signin", "identifier", ann)
+		b.Submit(t, p.Want(t, http.StatusOK), "/signin/code", "code", w.Code(t, ann)).At(t, "/account/sessions")
 	})
 }
 
