@@ -34,11 +34,14 @@ type Grant struct {
 	SessionID     string // that it came from, empty for none
 	Outlives      bool   // the session: it ends with the user, or by itself
 	ApplicationID string
-	Scope         string // what was granted, separated by spaces
-	Detail        Detail
-	KeyThumbprint string // RFC 9449: refresh tokens are good only with this key; empty for none
-	CreatedAt     time.Time
-	ExpiresAt     time.Time
+	// OrganizationID is the organization that the user acts in, empty for none. Tokens of
+	// the grant say what the user may do in that one.
+	OrganizationID string
+	Scope          string // what was granted, separated by spaces
+	Detail         Detail
+	KeyThumbprint  string // RFC 9449: refresh tokens are good only with this key; empty for none
+	CreatedAt      time.Time
+	ExpiresAt      time.Time
 
 	generation int64
 	rotatedAt  time.Time

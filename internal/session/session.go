@@ -4,6 +4,8 @@
 //	Find, Current   the session of a token
 //	Open            a grant: what an application got for a user
 //	Refresh         the next refresh token of a grant, in one conditional update
+//	Enter           the organization that a session is in
+//	Leave           the end of what was made for an organization
 //	End, EndAll     sessions and the grants that hang on them
 //
 // A Session is a user in a browser. A Grant is what an application holds for a user:
@@ -64,6 +66,11 @@ type Session struct {
 	CreatedAt     time.Time
 	SeenAt        time.Time
 	ExpiresAt     time.Time // at the latest
+	// OrganizationID is the organization that the user acts in, empty for none.
+	OrganizationID string
+	// Ways are the ways in which the user has come in, as policies of organizations
+	// name them, such as "password", or "sso:" and the organization that vouched.
+	Ways []string
 
 	idle      time.Duration
 	idleUntil time.Time
@@ -88,6 +95,28 @@ type Proof struct {
 	// Since is when the first part of it was shown, At if zero. A proof that was begun
 	// before everything of its user was ended starts nothing.
 	Since time.Time
+	// Ways are those of Session.Ways.
+	Ways []string
+	// Entry is the organization that the user comes in to.
+	Entry Entry
+}
+
+// An Entry is an organization that somebody acts in, and how long sessions may last
+// there. Lifetimes of zero limit nothing.
+type Entry struct {
+	Organization string // id, empty for none
+	Limit        Lifetimes
+}
+
+// Within is the shorter of two lifetimes each; one of zero limits nothing.
+func (l Lifetimes) Within(limit Lifetimes) Lifetimes {
+	if limit.Idle > 0 {
+		l.Idle = min(l.Idle, limit.Idle)
+	}
+	if limit.Absolute > 0 {
+		l.Absolute = min(l.Absolute, limit.Absolute)
+	}
+	return l
 }
 
 func (p Proof) since() time.Time {
@@ -116,8 +145,9 @@ func (s Session) isLive(now time.Time) bool {
 // Start signs a user in and returns the token for the browser.
 func (s *Service) Start(ctx context.Context, tx *database.Tx, by access.Actor, user, application string, p Proof, from From, life Lifetimes) (Session, string, error) {
 	token, hash := secret.NewToken()
+	life = life.Within(p.Entry.Limit)
 	new := Session{
-		ID: tx.NewID(), UserID: user, ApplicationID: application, AMR: p.AMR, ACR: p.ACR, AuthAt: p.At, From: from,
+		ID: tx.NewID(), UserID: user, ApplicationID: application, AMR: p.AMR, ACR: p.ACR, AuthAt: p.At, From: from, OrganizationID: p.Entry.Organization, Ways: p.Ways,
 		CreatedAt: tx.Now, SeenAt: tx.Now, ExpiresAt: tx.Now.Add(life.Absolute), idle: life.Idle, idleUntil: tx.Now.Add(life.Idle),
 	}
 	if err := checkFloor(ctx, tx, by.Tenant, user, p.since()); err != nil {
@@ -138,17 +168,15 @@ func (s *Service) Start(ctx context.Context, tx *database.Tx, by access.Actor, u
 
 // Renew notes that the user of a session has proved again who they are, and gives
 // the session another token: the one before, which somebody may have got to know
-// while it was worth less, is good for nothing. Methods add up.
+// while it was worth less, is good for nothing. Methods and ways add up. A proof without
+// an organization leaves the session where it is; with one, the session lives no longer
+// than that allows.
 func (s *Service) Renew(ctx context.Context, tx *database.Tx, by access.Actor, id string, p Proof) (Session, string, error) {
 	old, err := findSession(ctx, tx, by.Tenant, "id", id)
 	if err != nil {
 		return Session{}, "", err
 	}
-	for _, m := range old.AMR {
-		if !slices.Contains(p.AMR, m) {
-			p.AMR = append(p.AMR, m)
-		}
-	}
+	p.AMR, p.Ways = union(p.AMR, old.AMR), union(p.Ways, old.Ways)
 	token, hash := secret.NewToken()
 	renewed, err := updateProof(ctx, tx, by.Tenant, id, p, hash)
 	if err != nil {
@@ -156,6 +184,28 @@ func (s *Service) Renew(ctx context.Context, tx *database.Tx, by access.Actor, i
 	}
 	tx.OnCommit(s.sessions.Clear)
 	return renewed, token, audit.Append(tx, by, audit.Event{Action: "session.renewed", Target: "user", TargetID: renewed.UserID, Detail: map[string]any{"session": id, "amr": p.AMR}})
+}
+
+func union(a, b []string) []string {
+	a = slices.Clone(a)
+	for _, word := range b {
+		if !slices.Contains(a, word) {
+			a = append(a, word)
+		}
+	}
+	return a
+}
+
+// Enter takes a session into an organization; whether its user is a member, and has
+// proved enough, is for the caller to have made sure. The session lives no longer from
+// then on than the organization allows.
+func (s *Service) Enter(ctx context.Context, tx *database.Tx, by access.Actor, id string, e Entry) (Session, error) {
+	entered, err := updateEntry(ctx, tx, by.Tenant, id, e)
+	if err != nil {
+		return Session{}, err
+	}
+	tx.OnCommit(s.sessions.Clear)
+	return entered, audit.Append(tx, by, audit.Event{Action: "session.entered", Target: "user", TargetID: entered.UserID, Detail: map[string]any{"session": id, "organization": e.Organization}})
 }
 
 // Find returns the live session of a token; ErrNotFound if there is none. It is for
@@ -247,6 +297,29 @@ func EndAll(ctx context.Context, tx *database.Tx, by access.Actor, user, reason 
 func (s *Service) EndAll(ctx context.Context, tx *database.Tx, by access.Actor, user, reason string) (ended []string, err error) {
 	tx.OnCommit(s.Forget)
 	return EndAll(ctx, tx, by, user, reason)
+}
+
+// Leave ends what was made for an organization: the sessions that are in it, and all
+// that applications hold for it, of one user or, if that is empty, of everybody. It
+// returns the ids of the sessions with those of their users. A sign-in of the user that
+// is under way is for whoever finishes it to refuse.
+func (s *Service) Leave(ctx context.Context, tx *database.Tx, by access.Actor, organization, user, reason string) (ended []Session, err error) {
+	if organization == "" {
+		return nil, nil
+	}
+	if ended, err = leaveSessions(ctx, tx, by.Tenant, organization, user, reason); err != nil {
+		return nil, err
+	}
+	grants, err := leaveGrants(ctx, tx, by.Tenant, organization, user, reason)
+	if err != nil || len(ended)+len(grants) == 0 {
+		return nil, err
+	}
+	tx.OnCommit(s.Forget)
+	told := audit.Event{Action: "session.ended", Target: "user", TargetID: user, Reason: reason, Detail: map[string]any{"organization": organization, "sessions": len(ended), "grants": len(grants)}}
+	if user == "" {
+		told.Target, told.TargetID = "organization", organization
+	}
+	return ended, audit.Append(tx, by, told)
 }
 
 // Forget drops what is kept in memory, after a change in this process.

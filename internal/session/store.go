@@ -11,15 +11,15 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 )
 
-const sessionColumns = `id, user_id, application_id, amr, acr, auth_at, ip, client, os, device, country, city, created_at, seen_at, idle, idle_until, expires_at, ended_at`
+const sessionColumns = `id, user_id, application_id, amr, acr, auth_at, ip, client, os, device, country, city, created_at, seen_at, idle, idle_until, expires_at, ended_at, organization_id, ways`
 
 func scanSession(row database.Scanner) (Session, error) {
 	var s Session
-	var amr string
+	var amr, ways string
 	var auth, created, seen, idle, until, expires int64
 	err := row.Scan(&s.ID, &s.UserID, &s.ApplicationID, &amr, &s.ACR, &auth, &s.From.IP, &s.From.Client, &s.From.OS, &s.From.Device, &s.From.Country, &s.From.City,
-		&created, &seen, &idle, &until, &expires, &s.endedAt)
-	s.AMR = strings.Fields(amr)
+		&created, &seen, &idle, &until, &expires, &s.endedAt, &s.OrganizationID, &ways)
+	s.AMR, s.Ways = strings.Fields(amr), strings.Fields(ways)
 	s.AuthAt, s.CreatedAt, s.SeenAt = at(auth), at(created), at(seen)
 	s.idle, s.idleUntil, s.ExpiresAt = time.Duration(idle)*time.Millisecond, at(until), at(expires)
 	return s, err
@@ -30,11 +30,11 @@ func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 func insertSession(ctx context.Context, tx *database.Tx, tenant string, s Session, hash []byte) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO sessions (tenant_id, id, user_id, token_hash, application_id, amr, acr, auth_at, ip, client, os, device, country, city,
-			created_at, seen_at, idle, idle_until, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16, $17, $18)`,
+			created_at, seen_at, idle, idle_until, expires_at, organization_id, ways)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16, $17, $18, $19, $20)`,
 		tenant, s.ID, s.UserID, hash, s.ApplicationID, strings.Join(s.AMR, " "), s.ACR, s.AuthAt.UnixMilli(),
 		s.From.IP, s.From.Client, s.From.OS, s.From.Device, s.From.Country, s.From.City,
-		tx.Millis(), s.idle.Milliseconds(), s.idleUntil.UnixMilli(), s.ExpiresAt.UnixMilli())
+		tx.Millis(), s.idle.Milliseconds(), s.idleUntil.UnixMilli(), s.ExpiresAt.UnixMilli(), s.OrganizationID, strings.Join(s.Ways, " "))
 	if database.IsMissingParent(err) {
 		return ErrNotFound.Because("the user is gone")
 	}
@@ -109,11 +109,80 @@ func orNotFound(err, missing error, doing string) error {
 // brought back.
 func updateProof(ctx context.Context, tx *database.Tx, tenant, id string, p Proof, hash []byte) (Session, error) {
 	s, err := scanSession(tx.QueryRow(ctx, `
-		UPDATE sessions SET token_hash = $3, amr = $4, acr = $5, auth_at = $6, seen_at = $7, idle_until = $7 + idle
+		UPDATE sessions SET token_hash = $3, amr = $4, acr = $5, auth_at = $6, seen_at = $7, ways = $8, `+enters+`
 		WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND idle_until > $7 AND expires_at > $7
 		RETURNING `+sessionColumns,
-		tenant, id, hash, strings.Join(p.AMR, " "), p.ACR, p.At.UnixMilli(), tx.Millis()))
+		tenant, id, hash, strings.Join(p.AMR, " "), p.ACR, p.At.UnixMilli(), tx.Millis(), strings.Join(p.Ways, " "),
+		p.Entry.Organization, orEndless(p.Entry.Limit.Idle), p.At.UnixMilli()+orEndless(p.Entry.Limit.Absolute)))
 	return s, orNotFound(err, ErrNotFound, "renew session")
+}
+
+// enters takes a session, used at $7, into the organization $9, whose sessions go idle
+// after $10 and end at $11, in milliseconds.
+const enters = `
+	organization_id = CASE WHEN $9 = '' THEN organization_id ELSE $9 END,
+	idle = CASE WHEN idle > $10 THEN $10 ELSE idle END,
+	idle_until = $7 + CASE WHEN idle > $10 THEN $10 ELSE idle END,
+	expires_at = CASE WHEN expires_at > $11 THEN $11 ELSE expires_at END `
+
+// orEndless is a limit in milliseconds; zero is none.
+func orEndless(limit time.Duration) int64 {
+	if limit <= 0 {
+		return endless
+	}
+	return limit.Milliseconds()
+}
+
+const endless = int64(1) << 50 // milliseconds: 35,000 years
+
+// updateEntry is updateProof for a session whose user proves nothing anew.
+func updateEntry(ctx context.Context, tx *database.Tx, tenant, id string, e Entry) (Session, error) {
+	s, err := scanSession(tx.QueryRow(ctx, `
+		UPDATE sessions SET organization_id = $3, idle = CASE WHEN idle > $4 THEN $4 ELSE idle END, seen_at = $6,
+			idle_until = $6 + CASE WHEN idle > $4 THEN $4 ELSE idle END,
+			expires_at = CASE WHEN expires_at > auth_at + $5 THEN auth_at + $5 ELSE expires_at END
+		WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND idle_until > $6 AND expires_at > $6 AND auth_at + $5 > $6
+		RETURNING `+sessionColumns,
+		tenant, id, e.Organization, orEndless(e.Limit.Idle), orEndless(e.Limit.Absolute), tx.Millis()))
+	return s, orNotFound(err, ErrNotFound, "take session into an organization")
+}
+
+// leaveSessions ends the sessions that are in an organization, of one user or, if that
+// is empty, of all.
+func leaveSessions(ctx context.Context, tx *database.Tx, tenant, organization, user, reason string) ([]Session, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE sessions SET ended_at = $4, end_reason = $5
+		WHERE tenant_id = $1 AND organization_id = $2 AND organization_id <> '' AND ended_at IS NULL AND `+ofUser(user)+`
+		RETURNING `+sessionColumns, tenant, organization, user, tx.Millis(), reason)
+	return database.Collect(rows, err, "end sessions of an organization", scanSession)
+}
+
+// ofUser is a condition on $3: that user, or everybody if it is empty.
+func ofUser(user string) string {
+	if user == "" {
+		return "$3 = ''"
+	}
+	return "user_id = $3"
+}
+
+// leaveGrants is leaveSessions for grants: those made for the organization, and those
+// that hang on a session that leaveSessions has just ended.
+func leaveGrants(ctx context.Context, tx *database.Tx, tenant, organization, user, reason string) ([]string, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE grants SET ended_at = $4, end_reason = $5
+		WHERE tenant_id = $1 AND organization_id = $2 AND organization_id <> '' AND ended_at IS NULL AND `+ofUser(user)+`
+		RETURNING id`, tenant, organization, user, tx.Millis(), reason)
+	ended, err := database.Collect(rows, err, "end grants of an organization", scanText)
+	if err != nil {
+		return nil, err
+	}
+	rows, err = tx.Query(ctx, `
+		UPDATE grants SET ended_at = $4, end_reason = $5
+		WHERE tenant_id = $1 AND ended_at IS NULL AND NOT outlives AND session_id IN (
+			SELECT id FROM sessions WHERE tenant_id = $1 AND organization_id = $2 AND ended_at = $4 AND `+ofUser(user)+`)
+		RETURNING id`, tenant, organization, user, tx.Millis(), reason)
+	hung, err := database.Collect(rows, err, "end grants of sessions", scanText)
+	return append(ended, hung...), err
 }
 
 // touchSession travels with the commit: nothing hangs on whether there is still
@@ -161,13 +230,13 @@ func holdSession(ctx context.Context, tx *database.Tx, tenant, id string) error 
 	return nil
 }
 
-const grantColumns = `id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle_until, expires_at, ended_at`
+const grantColumns = `id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle_until, expires_at, ended_at, organization_id`
 
 func scanGrant(row database.Scanner) (Grant, error) {
 	var g Grant
 	var detail string
 	var rotated, created, until, expires int64
-	if err := row.Scan(&g.ID, &g.UserID, &g.SessionID, &g.Outlives, &g.ApplicationID, &g.Scope, &detail, &g.KeyThumbprint, &g.generation, &rotated, &created, &until, &expires, &g.endedAt); err != nil {
+	if err := row.Scan(&g.ID, &g.UserID, &g.SessionID, &g.Outlives, &g.ApplicationID, &g.Scope, &detail, &g.KeyThumbprint, &g.generation, &rotated, &created, &until, &expires, &g.endedAt, &g.OrganizationID); err != nil {
 		return Grant{}, err
 	}
 	g.rotatedAt, g.CreatedAt, g.idleUntil, g.ExpiresAt = at(rotated), at(created), at(until), at(expires)
@@ -180,9 +249,9 @@ func insertGrant(ctx context.Context, tx *database.Tx, tenant string, g Grant, i
 		return fmt.Errorf("encode grant: %w", err)
 	}
 	_, err = tx.Exec(ctx, `
-		INSERT INTO grants (tenant_id, id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle, idle_until, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10, $11, $12, $13)`,
-		tenant, g.ID, g.UserID, g.SessionID, g.Outlives, g.ApplicationID, g.Scope, string(detail), g.KeyThumbprint, tx.Millis(), idle.Milliseconds(), g.idleUntil.UnixMilli(), g.ExpiresAt.UnixMilli())
+		INSERT INTO grants (tenant_id, id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle, idle_until, expires_at, organization_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10, $11, $12, $13, $14)`,
+		tenant, g.ID, g.UserID, g.SessionID, g.Outlives, g.ApplicationID, g.Scope, string(detail), g.KeyThumbprint, tx.Millis(), idle.Milliseconds(), g.idleUntil.UnixMilli(), g.ExpiresAt.UnixMilli(), g.OrganizationID)
 	if database.IsMissingParent(err) {
 		return ErrGrant.Because("the user is gone")
 	}
