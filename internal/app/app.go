@@ -84,7 +84,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		return nil, err
 	}
 	if cfg.MetricsListen != "" {
-		a.metrics = newMetrics(a.DB, cfg.Version)
+		a.metrics = newMetrics(a.DB, a.Hasher.Work, cfg.Version)
 	}
 	if err := a.mount(); err != nil {
 		return nil, errors.Join(err, a.Close())

@@ -23,6 +23,7 @@ import (
 type metrics struct {
 	db       *database.DB
 	build    string // the name and labels of cardea_build_info
+	hashed   func() uint64
 	inFlight atomic.Int64
 	requests sync.Map // series to *durations
 }
@@ -42,8 +43,8 @@ type durations struct {
 // A request is a matter of a millisecond, a password one of fifty.
 var buckets = [...]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10} // seconds
 
-func newMetrics(db *database.DB, version string) *metrics {
-	return &metrics{db: db, build: fmt.Sprintf("cardea_build_info{database=%q,goversion=%q,version=%q}", db.Engine(), runtime.Version(), version)}
+func newMetrics(db *database.DB, hashed func() uint64, version string) *metrics {
+	return &metrics{db: db, hashed: hashed, build: fmt.Sprintf("cardea_build_info{database=%q,goversion=%q,version=%q}", db.Engine(), runtime.Version(), version)}
 }
 
 // observe is web.Edge.Observe.
@@ -147,5 +148,7 @@ func (m *metrics) write(w io.Writer) {
 	fmt.Fprintf(w, "cardea_database_waits_total %d\n", pool.Waits)
 	head("cardea_database_wait_seconds_total", "counter", "Time spent waiting for a connection.")
 	fmt.Fprintf(w, "cardea_database_wait_seconds_total %g\n", pool.Waited.Seconds())
+	head("cardea_password_hash_kibibytes_total", "counter", "Memory that password hashes have filled.")
+	fmt.Fprintf(w, "cardea_password_hash_kibibytes_total %d\n", m.hashed())
 	vm.WriteProcessMetrics(w)
 }

@@ -14,6 +14,7 @@ type gate struct {
 	light  int           // KiB
 	inside atomic.Int64  // running and waiting
 	limit  int64         // of inside
+	done   atomic.Uint64 // KiB that the hashes which have run had for themselves
 }
 
 func newGate(slots, queue, light int) *gate {
@@ -45,6 +46,7 @@ func (g *gate) do(ctx context.Context, memory int, work func() error) error {
 		return err
 	}
 	defer func() { <-g.slots }()
+	defer g.done.Add(uint64(memory))
 	return work()
 }
 

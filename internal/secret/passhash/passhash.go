@@ -172,6 +172,10 @@ func (h *Hasher) VerifyDummy(ctx context.Context, password string) error {
 	return err
 }
 
+// Work is how much memory the hashes that have run so far have filled, in KiB: what
+// signing in with passwords has cost.
+func (h *Hasher) Work() uint64 { return h.gate.done.Load() }
+
 // prefix is how every hash begins that Hash makes today. The key id is the keyid
 // parameter that the PHC string format gives to Argon2.
 func (h *Hasher) prefix() string {
