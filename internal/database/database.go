@@ -90,6 +90,8 @@ type Reader interface {
 	Query(ctx context.Context, stmt string, args ...any) (*Rows, error)
 	// QueryRow runs a statement that returns one row, or ErrNoRows from Scan.
 	QueryRow(ctx context.Context, stmt string, args ...any) *Row
+	// Among returns a condition that a text column is one of values, see DB.Among.
+	Among(placeholder string, values []string) (cond string, arg any)
 }
 
 // Query reads outside a transaction.

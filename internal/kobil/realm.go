@@ -22,7 +22,7 @@ type postRoleRequest struct {
 
 func (s *Service) postRole(ctx context.Context, by access.Actor, in postRoleRequest) (done, error) {
 	err := s.DB.Write(ctx, func(tx *database.Tx) error {
-		_, err := role.Create(ctx, tx, by, in.Name)
+		_, err := role.Create(ctx, tx, by, role.Set{}, role.New{Name: in.Name, Slug: in.Name})
 		return err
 	})
 	return roleCreated, err
@@ -212,7 +212,7 @@ func (s *Service) create(ctx context.Context, tx *database.Tx, by access.Actor, 
 	}
 	// Same actor, other tenant: the new tenant's log says who made its owner.
 	by.Tenant = t.ID
-	by = by.With(access.UsersWrite, access.RolesWrite)
+	by = by.With(access.All...)
 	owner, err := s.Users.Create(ctx, tx, by, user.User{
 		Username: in.AdminUsername, Email: in.AdminEmail, FirstName: in.AdminFirstName, LastName: in.AdminLastName,
 		IsActive: true, RoleIDs: []string{roles[role.Owner].ID},

@@ -402,11 +402,8 @@ func (s *Service) held(ctx context.Context, tenantID, id string) ([]access.Permi
 	if err != nil {
 		return nil, ErrToken.Because("user: %w", err)
 	}
-	admin, err := role.AnyAdmin(ctx, s.DB, tenantID, u.RoleIDs)
-	if err != nil || !admin {
-		return nil, err
-	}
-	return access.All, nil
+	holds, err := role.Resolve(ctx, s.DB, tenantID, u.RoleIDs)
+	return holds.Rights(), err
 }
 
 // Hint reads an ID token that only hints at who somebody was: it may have expired

@@ -338,8 +338,8 @@ func guard(ctx context.Context, tx *database.Tx, by access.Actor, u User) error 
 	if len(u.RoleIDs) == 0 || by.May(access.RolesWrite) {
 		return nil
 	}
-	admin, err := role.AnyAdmin(ctx, tx, by.Tenant, u.RoleIDs)
-	if err == nil && admin {
+	held, err := role.Resolve(ctx, tx, by.Tenant, u.RoleIDs)
+	if err == nil && held.IsAdmin() {
 		err = access.ErrDenied.Because("%s lacks roles:write for an administrator", by.Name)
 	}
 	return err
