@@ -40,8 +40,9 @@ func IsTerminal(w any) bool {
 }
 
 const (
-	maxPending = 1 << 20         // bytes of log that may wait to be written
-	flushTime  = 2 * time.Second // how long the end of the program waits for them
+	maxPending = 1 << 20          // bytes of log that may wait to be written
+	flushTime  = 2 * time.Second  // how long the end of the program waits for them
+	gatherTime = time.Millisecond // between two writes, each of which costs as much as a small request
 )
 
 // lines is a writer that never blocks: one goroutine writes what has gathered.
@@ -97,6 +98,7 @@ func (l *lines) run() {
 		if closed {
 			return
 		}
+		time.Sleep(gatherTime)
 	}
 }
 

@@ -231,6 +231,11 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: %s is not judged right", name, r.Goal)
 		}
 	}
+	for limit, want := range map[float64]string{500: "≥ 101; as a share ≥ 20 %: yes", 150: "≥ 101; as a share ≥ 67 %: NO"} {
+		if r := (row{Figure: fast}).compare(&figure{Median: 200}).judge(goal{rate: 101, limit: limit}); r.Goal != want || *r.Met {
+			t.Errorf("a slower machine: %q, met %v; want %q and not met", r.Goal, *r.Met, want)
+		}
+	}
 	if r := (row{Figure: fast}).judge(goal{}); r.Met != nil || r.Goal != "" {
 		t.Errorf("without a goal: got %q", r.Goal)
 	}

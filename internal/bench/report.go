@@ -49,6 +49,9 @@ type goal struct {
 	most    float64 // of a value that is no rate
 	first   float64 // the rate that this row's must be within a tenth of
 	ofFirst bool    // first is asked for
+	// limit is what the machine could do at most where rate was set as a goal. A machine
+	// of another speed is asked for the same part of its control.
+	limit float64
 }
 
 // judge writes down the goal and whether the row met it.
@@ -69,6 +72,9 @@ func (r row) judge(g goal) row {
 	if r.Goal = strings.Join(words, ", "); r.Goal != "" {
 		r.Met = &met
 	}
+	if g.limit > 0 && r.Share > 0 {
+		r.Goal += fmt.Sprintf("; as a share ≥ %.0f %%: %s", 100*g.rate/g.limit, yesNo[r.Share >= g.rate/g.limit])
+	}
 	return r
 }
 
@@ -85,6 +91,8 @@ func (r *report) add(x row) {
 	r.Rows = append(r.Rows, x)
 	fmt.Fprintln(os.Stderr, strings.Join(x.cells(), "  "))
 }
+
+var yesNo = map[bool]string{true: "yes", false: "NO"}
 
 var headings = []string{"engine", "row", "clients", "median (min–max)", "p50 ms", "p99 ms", "CPU µs (control)", "control", "share", "goal", "met", "memory (peak) MB", "note"}
 
@@ -106,7 +114,7 @@ func (r row) cells() []string {
 		}
 	}
 	if r.Met != nil {
-		met = map[bool]string{true: "yes", false: "NO"}[*r.Met]
+		met = yesNo[*r.Met]
 	}
 	if r.MemoryMB > 0 {
 		memory = fmt.Sprintf("%.0f (%.0f)", r.MemoryMB, r.PeakMB)
