@@ -113,4 +113,3 @@ func fingerprints(c Connection) (out []string) {
 	}
 	return out
 }
-

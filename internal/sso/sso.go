@@ -163,5 +163,3 @@ func CallbackPath(connection string) string { return "/sso/" + connection + "/ca
 
 // TestPath is where the browser of a test ends.
 func TestPath(trace string) string { return "/sso/test/" + trace }
-
-

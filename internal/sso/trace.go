@@ -162,4 +162,3 @@ func sweepTraces(ctx context.Context, tx *database.Tx, limit int) (int64, error)
 			SELECT tenant_id, id FROM sso_traces WHERE created_at < $1 ORDER BY created_at LIMIT $2)`, tx.Now.Add(-keepTraces).UnixMilli(), limit)
 	return n, orMissing(err, nil, "sweep traces")
 }
-
