@@ -36,6 +36,7 @@ import (
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
 	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/testidp"
 	"github.com/cardea-id/cardea/internal/transfer"
 	"github.com/cardea-id/cardea/internal/user"
 	"github.com/cardea-id/cardea/internal/web"
@@ -55,6 +56,7 @@ type App struct {
 	Jobs     *jobs.Queue
 	Imports  *transfer.Service
 	identity
+	TestIdP *testidp.Service // of the developer mode, else nil
 	Router  *web.Router
 	Handler http.Handler // what Run answers with; nil after Attach
 
@@ -226,6 +228,7 @@ func (a *App) mount() error {
 	}
 	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant, EndSessions: a.SignIn.EndSessions}).Mount(a.Router)
 	a.mountMailbox()
+	a.mountTestIdP()
 	a.mountDocs()
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
 	"github.com/cardea-id/cardea/internal/social"
+	"github.com/cardea-id/cardea/internal/testidp"
 	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -162,7 +163,7 @@ func (a *App) pageDialect() web.Dialect {
 
 // isPage reports whether people look at what an address answers.
 func isPage(path string) bool {
-	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/sso", "/.well-known/change-password"} {
+	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/sso", "/portal", testidp.Path, "/.well-known/change-password"} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}
