@@ -28,20 +28,22 @@ const (
 	RolesRead         Permission = "roles:read"
 	RolesWrite        Permission = "roles:write"
 	OrganizationsRead Permission = "organizations:read"
-	ConnectionsRead   Permission = "connections:read"
-	ConnectionsWrite  Permission = "connections:write"
-	ApplicationsRead  Permission = "applications:read"
-	ApplicationsWrite Permission = "applications:write"
-	KeysWrite         Permission = "keys:write"
-	LogsRead          Permission = "logs:read"
-	TenantsRead       Permission = "tenants:read"
-	TenantsWrite      Permission = "tenants:write"
-	SCIM              Permission = "scim"
+	// OrganizationsWrite covers members, invitations and domains too.
+	OrganizationsWrite Permission = "organizations:write"
+	ConnectionsRead    Permission = "connections:read"
+	ConnectionsWrite   Permission = "connections:write"
+	ApplicationsRead   Permission = "applications:read"
+	ApplicationsWrite  Permission = "applications:write"
+	KeysWrite          Permission = "keys:write"
+	LogsRead           Permission = "logs:read"
+	TenantsRead        Permission = "tenants:read"
+	TenantsWrite       Permission = "tenants:write"
+	SCIM               Permission = "scim"
 )
 
 // All lists every permission, in the order they are shown.
 var All = []Permission{
-	UsersRead, UsersWrite, UsersExportHashes, RolesRead, RolesWrite, OrganizationsRead,
+	UsersRead, UsersWrite, UsersExportHashes, RolesRead, RolesWrite, OrganizationsRead, OrganizationsWrite,
 	ConnectionsRead, ConnectionsWrite,
 	ApplicationsRead, ApplicationsWrite, KeysWrite, LogsRead, TenantsRead, TenantsWrite, SCIM,
 }

@@ -17,6 +17,7 @@ import (
 var (
 	ErrEmail    = problem.New(problem.Invalid, "invalid_email", "That is not an e-mail address we can send to.")
 	ErrPhone    = problem.New(problem.Invalid, "invalid_phone", "A phone number is written in international form, such as +4915112345678.")
+	ErrDomain   = problem.New(problem.Invalid, "invalid_domain", "A domain is written as in an e-mail address: example.com.")
 	ErrUsername = problem.New(problem.Invalid, "invalid_username", "A username has letters, digits and $ @ ( . ) - * _ [ ] ~ ! & + only, at most 255 bytes.")
 )
 
@@ -232,4 +233,20 @@ func (u User) identifiers() []identifier {
 	add("phone", u.Phone)
 	add("username", loginKey(u.Username))
 	return out
+}
+
+// ParseDomain returns the one form in which the domain of an address is stored and
+// compared: lower case, in ASCII, with a dot in it; or ErrDomain.
+func ParseDomain(s string) (string, error) {
+	domain, ok := foldDomain(strings.TrimSpace(s))
+	if !ok {
+		return "", ErrDomain
+	}
+	return domain, nil
+}
+
+// DomainOf is the domain of an address that ParseEmail has returned.
+func DomainOf(email string) string {
+	_, domain, _ := strings.Cut(email, "@")
+	return domain
 }
