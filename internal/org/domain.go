@@ -20,12 +20,12 @@ import (
 
 // Problems of domains.
 var (
-	ErrDomainNotFound  = problem.New(problem.NotFound, "domain_not_found", "The organization has no such domain.")
-	ErrClaimed         = problem.New(problem.Conflict, "domain_claimed", "Another organization has proved that this domain is its own.")
-	ErrPublicDomain    = problem.New(problem.Invalid, "domain_public", "This domain belongs to a mail service for everybody, so nobody can claim it.")
-	ErrNotProved       = problem.New(problem.Conflict, "domain_not_proved", "The record was not found in the DNS of the domain. A new record can take hours to be seen.")
-	ErrCheckFailed     = problem.New(problem.Unavailable, "domain_check_failed", "The DNS of the domain did not answer. Try again later.")
-	ErrDomainsFull     = problem.New(problem.Conflict, "too_many_domains", "An organization has at most 100 domains.")
+	ErrDomainNotFound = problem.New(problem.NotFound, "domain_not_found", "The organization has no such domain.")
+	ErrClaimed        = problem.New(problem.Conflict, "domain_claimed", "Another organization has proved that this domain is its own.")
+	ErrPublicDomain   = problem.New(problem.Invalid, "domain_public", "This domain belongs to a mail service for everybody, so nobody can claim it.")
+	ErrNotProved      = problem.New(problem.Conflict, "domain_not_proved", "The record was not found in the DNS of the domain. A new record can take hours to be seen.")
+	ErrCheckFailed    = problem.New(problem.Unavailable, "domain_check_failed", "The DNS of the domain did not answer. Try again later.")
+	ErrDomainsFull    = problem.New(problem.Conflict, "too_many_domains", "An organization has at most 100 domains.")
 )
 
 const maxDomains = 100

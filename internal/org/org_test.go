@@ -1,0 +1,383 @@
+package org_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/database/dbtest"
+	"github.com/cardea-id/cardea/internal/org"
+	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/user"
+)
+
+// A bench is the service on a database, with a clock that is moved by hand and a DNS
+// that says what records says.
+type bench struct {
+	*org.Service
+	by    access.Actor // may do everything in the tenant
+	roles map[string]role.Role
+	now   atomic.Int64
+	left  []string // what Left was told
+
+	mu      sync.Mutex
+	records map[string][]string // name, with the root's dot -> TXT
+	dnsErr  error
+}
+
+func run(t *testing.T, test func(t *testing.T, b *bench)) {
+	t.Helper()
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) { test(t, newBench(t, db)) })
+}
+
+func newBench(t *testing.T, db *database.DB) *bench {
+	t.Helper()
+	b := &bench{records: map[string][]string{}}
+	b.now.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
+	db.Now = func() time.Time { return time.UnixMilli(b.now.Add(1)) }
+	master, err := secret.NewBox(secret.NewBoxKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenants := &tenant.Service{DB: db, Master: master, PublicURL: "https://cardea.test", BaseHost: "cardea.test"}
+	users := &user.Service{DB: db, Box: tenants.Box, Connection: tenant.ManualConnection}
+	b.Service = &org.Service{DB: db, Tenants: tenants, Users: users, TXT: b.lookup}
+	b.Service.Left = func(_ context.Context, _ *database.Tx, _ access.Actor, _, user, reason string) error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.left = append(b.left, reason+" "+user)
+		return nil
+	}
+	b.write(t, func(tx *database.Tx) error {
+		made, err := tenants.Create(t.Context(), tx, access.System(""), "demo", "Demo", tenant.KindSSMS)
+		if err != nil {
+			return err
+		}
+		b.by = access.System(made.ID)
+		b.roles, err = role.Seed(t.Context(), tx, made.ID)
+		return err
+	})
+	return b
+}
+
+func (b *bench) lookup(_ context.Context, name string) ([]string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.records[name], b.dnsErr
+}
+
+// publish puts the record of a domain into the DNS.
+func (b *bench) publish(d org.Domain) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.records[d.Record()+"."] = append(b.records[d.Record()+"."], "v=spf1 -all", d.Value())
+}
+
+func (b *bench) unpublish(d org.Domain) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.records, d.Record()+".")
+}
+
+func (b *bench) answer(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dnsErr = err
+}
+
+func (b *bench) pass(d time.Duration) { b.now.Add(d.Milliseconds()) }
+
+func (b *bench) try(ctx context.Context, fn func(tx *database.Tx) error) error {
+	return b.DB.Write(ctx, fn)
+}
+
+func (b *bench) write(t *testing.T, fn func(tx *database.Tx) error) {
+	t.Helper()
+	if err := b.DB.Write(t.Context(), fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bench) company(t *testing.T, name string) (o org.Organization) {
+	t.Helper()
+	b.write(t, func(tx *database.Tx) (err error) {
+		o, err = b.Create(t.Context(), tx, b.by, org.Organization{Name: name, IsActive: true})
+		return err
+	})
+	return o
+}
+
+var serial atomic.Int64
+
+func (b *bench) person(t *testing.T) (u user.User) {
+	t.Helper()
+	return b.personAt(t, fmt.Sprintf("p%d@example.com", serial.Add(1)))
+}
+
+func (b *bench) personAt(t *testing.T, email string) (u user.User) {
+	t.Helper()
+	b.write(t, func(tx *database.Tx) (err error) {
+		u, err = b.Users.Create(t.Context(), tx, b.by, user.User{Email: email, EmailVerified: true, IsActive: true})
+		return err
+	})
+	return u
+}
+
+// member makes somebody new a member with roles by hand, named by slug.
+func (b *bench) member(t *testing.T, o org.Organization, slugs ...string) user.User {
+	t.Helper()
+	u := b.person(t)
+	b.join(t, o, u, slugs...)
+	return u
+}
+
+func (b *bench) join(t *testing.T, o org.Organization, u user.User, slugs ...string) {
+	t.Helper()
+	b.write(t, func(tx *database.Tx) error {
+		_, err := b.AddMember(t.Context(), tx, b.by, o.ID, u.ID, b.ids(slugs...), org.SourceManual)
+		return err
+	})
+}
+
+func (b *bench) ids(slugs ...string) (ids []string) {
+	for _, slug := range slugs {
+		ids = append(ids, b.roles[slug].ID)
+	}
+	return ids
+}
+
+func (b *bench) effective(t *testing.T, o org.Organization, u user.User) (slugs []string, err error) {
+	t.Helper()
+	set, err := b.Effective(t.Context(), b.DB, b.by.Tenant, o.ID, u.ID)
+	slugs = set.RoleSlugs()
+	slices.Sort(slugs)
+	return slugs, err
+}
+
+func (b *bench) wantEffective(t *testing.T, o org.Organization, u user.User, want ...string) {
+	t.Helper()
+	got, err := b.effective(t, o, u)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("roles %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestMembersRolesComeFromHandsSourcesAndDefaults(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		o := b.company(t, "Acme")
+		u := b.member(t, o, "developer")
+		b.wantEffective(t, o, u, "developer")
+		b.write(t, func(tx *database.Tx) error {
+			return b.SetAutomaticRoles(t.Context(), tx, b.by, o.ID, u.ID, "scim:x", b.ids("admin"))
+		})
+		b.wantEffective(t, o, u, "admin", "developer")
+		b.write(t, func(tx *database.Tx) error { return b.SetRoles(t.Context(), tx, b.by, o.ID, u.ID, nil) })
+		b.wantEffective(t, o, u, "admin")
+		o.Policy.DefaultRoles = b.ids("digitanium_user")
+		b.write(t, func(tx *database.Tx) error { _, err := b.Save(t.Context(), tx, b.by, o); return err })
+		b.wantEffective(t, o, u, "admin", "digitanium_user")
+		b.write(t, func(tx *database.Tx) error {
+			return b.SetAutomaticRoles(t.Context(), tx, b.by, o.ID, u.ID, "scim:x", nil)
+		})
+		b.wantEffective(t, o, u, "digitanium_user")
+	})
+}
+
+func TestWhoIsNoActiveMemberHasNothing(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		o := b.company(t, "Acme")
+		u, stranger := b.member(t, o, "developer"), b.person(t)
+		want := func(who user.User) {
+			t.Helper()
+			if got, err := b.effective(t, o, who); !errors.Is(err, org.ErrNotMember) {
+				t.Errorf("got %v, %v, want ErrNotMember", got, err)
+			}
+		}
+		want(stranger)
+		b.wantEffective(t, o, u, "developer")
+		b.write(t, func(tx *database.Tx) error { return b.Suspend(t.Context(), tx, b.by, o.ID, u.ID, "left") })
+		want(u)
+		b.write(t, func(tx *database.Tx) error { return b.Restore(t.Context(), tx, b.by, o.ID, u.ID, "back") })
+		b.wantEffective(t, o, u, "developer")
+		o.IsActive = false
+		b.write(t, func(tx *database.Tx) error { _, err := b.Save(t.Context(), tx, b.by, o); return err })
+		want(u)
+		o.IsActive = true
+		b.write(t, func(tx *database.Tx) error { _, err := b.Save(t.Context(), tx, b.by, o); return err })
+		b.wantEffective(t, o, u, "developer")
+		b.write(t, func(tx *database.Tx) error { return b.RemoveMember(t.Context(), tx, b.by, o.ID, u.ID, "left") })
+		want(u)
+		b.join(t, o, u) // inherits nothing
+		b.wantEffective(t, o, u)
+		if want := []string{"suspended " + u.ID, "organization_disabled ", "removed " + u.ID}; !slices.Equal(b.left, want) {
+			t.Errorf("Left was told %q, want %q", b.left, want)
+		}
+	})
+}
+
+func TestTheLastOwnerStays(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		o := b.company(t, "Acme")
+		owner := b.member(t, o, "owner")
+		for name, change := range map[string]func(tx *database.Tx) error{
+			"removed":   func(tx *database.Tx) error { return b.RemoveMember(t.Context(), tx, b.by, o.ID, owner.ID, "") },
+			"suspended": func(tx *database.Tx) error { return b.Suspend(t.Context(), tx, b.by, o.ID, owner.ID, "") },
+			"demoted":   func(tx *database.Tx) error { return b.SetRoles(t.Context(), tx, b.by, o.ID, owner.ID, b.ids("admin")) },
+		} {
+			if err := b.try(t.Context(), change); !errors.Is(err, org.ErrLastOwner) {
+				t.Errorf("%s: %v, want ErrLastOwner", name, err)
+			}
+		}
+		b.wantEffective(t, o, owner, "owner")
+	})
+}
+
+// Two owners who remove one another at the same time: one of them stays.
+func TestTheLastOwnerStaysInARace(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		for round := range 10 {
+			o := b.company(t, fmt.Sprintf("Acme %d", round))
+			var owners []user.User
+			for range 4 {
+				owners = append(owners, b.member(t, o, "owner"))
+			}
+			var group sync.WaitGroup
+			var gone atomic.Int64
+			for i, u := range owners {
+				group.Go(func() {
+					err := b.try(t.Context(), func(tx *database.Tx) error {
+						switch i % 3 {
+						case 0:
+							return b.RemoveMember(t.Context(), tx, b.by, o.ID, u.ID, "")
+						case 1:
+							return b.Suspend(t.Context(), tx, b.by, o.ID, u.ID, "")
+						}
+						return b.SetRoles(t.Context(), tx, b.by, o.ID, u.ID, nil)
+					})
+					switch {
+					case err == nil:
+						gone.Add(1)
+					case !errors.Is(err, org.ErrLastOwner):
+						t.Error(err)
+					}
+				})
+			}
+			group.Wait()
+			if gone.Load() != 3 {
+				t.Errorf("%d of 4 owners are gone, want 3", gone.Load())
+			}
+		}
+	})
+}
+
+func TestDomainOfAnotherOrganizationCanNotBeClaimed(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		a, thief := b.company(t, "Acme"), b.company(t, "Thief")
+		add := func(o org.Organization, name string) (d org.Domain, err error) {
+			err = b.try(t.Context(), func(tx *database.Tx) error { d, err = b.AddDomain(t.Context(), tx, b.by, o.ID, name); return err })
+			return d, err
+		}
+		mine, err := add(a, "ACME.test")
+		if err != nil || mine.Domain != "acme.test" {
+			t.Fatal(mine, err)
+		}
+		early, err := add(thief, "acme.test") // nobody has proved it yet
+		if err != nil || early.Token == mine.Token {
+			t.Fatal(early, err)
+		}
+		if _, err := b.VerifyDomain(t.Context(), b.by, a.ID, "acme.test"); !errors.Is(err, org.ErrNotProved) {
+			t.Errorf("without a record: %v", err)
+		}
+		b.publish(mine)
+		if _, err := b.VerifyDomain(t.Context(), b.by, thief.ID, "acme.test"); !errors.Is(err, org.ErrNotProved) {
+			t.Errorf("with another's record: %v", err)
+		}
+		if _, ok, err := b.ByDomain(t.Context(), b.by.Tenant, "acme.test"); ok || err != nil {
+			t.Error("a domain counts before it is proved", err)
+		}
+		if _, err := b.VerifyDomain(t.Context(), b.by, a.ID, "acme.test"); err != nil {
+			t.Fatal(err)
+		}
+		if o, ok, err := b.ByDomain(t.Context(), b.by.Tenant, "Acme.Test"); !ok || o.ID != a.ID || o.Domain != "acme.test" || err != nil {
+			t.Error(o, ok, err)
+		}
+		b.publish(early) // both records are there: the first proof stands
+		if _, err := b.VerifyDomain(t.Context(), b.by, thief.ID, "acme.test"); !errors.Is(err, org.ErrClaimed) {
+			t.Errorf("proved by another: %v", err)
+		}
+		if _, err := add(b.company(t, "Late"), "acme.test"); !errors.Is(err, org.ErrClaimed) {
+			t.Errorf("added when proved by another: %v", err)
+		}
+		for _, name := range []string{"gmail.com", "GMail.com"} {
+			if _, err := add(a, name); !errors.Is(err, org.ErrPublicDomain) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, ok, _ := b.ByDomain(t.Context(), b.by.Tenant, "eu.acme.test"); ok {
+			t.Error("a subdomain follows its parent")
+		}
+		if ok, err := b.Proves(t.Context(), b.DB, b.by.Tenant, a.ID, "Bob@ACME.test"); !ok || err != nil {
+			t.Error(ok, err)
+		}
+		if ok, _ := b.Proves(t.Context(), b.DB, b.by.Tenant, thief.ID, "bob@acme.test"); ok {
+			t.Error("the other organization proves it too")
+		}
+	})
+}
+
+func TestALostProofEnds(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		o := b.company(t, "Acme")
+		var d org.Domain
+		b.write(t, func(tx *database.Tx) (err error) {
+			d, err = b.AddDomain(t.Context(), tx, b.by, o.ID, "acme.test")
+			return err
+		})
+		b.publish(d)
+		if _, err := b.VerifyDomain(t.Context(), b.by, o.ID, d.Domain); err != nil {
+			t.Fatal(err)
+		}
+		check := func(want bool) {
+			t.Helper()
+			b.pass(25 * time.Hour)
+			if err := b.CheckDomains(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok, err := b.ByDomain(t.Context(), b.by.Tenant, d.Domain); ok != want || err != nil {
+				t.Errorf("proved %v, %v, want %v", ok, err, want)
+			}
+		}
+		check(true)
+		b.unpublish(d)
+		check(true)
+		check(true)
+		b.publish(d) // it was a slip
+		check(true)
+		b.unpublish(d)
+		b.answer(errors.New("timeout")) // says nothing either way
+		for range 6 {
+			check(true)
+		}
+		b.answer(nil)
+		check(true)
+		check(true)
+		check(true) // three failures within 50 hours
+		check(false)
+		if list, err := b.Domains(t.Context(), b.DB, b.by.Tenant, o.ID); err != nil || len(list) != 1 || list[0].IsVerified {
+			t.Error(list, err)
+		}
+		if again, _ := b.Find(t.Context(), b.DB, b.by.Tenant, o.ID); again.Domain != "" {
+			t.Errorf("the organization shows %q", again.Domain)
+		}
+	})
+}
