@@ -31,12 +31,20 @@ import (
 //go:embed *.json
 var files embed.FS
 
-// tags are the languages there are. The first is the last resort.
-var tags = []string{"en", "de", "fr", "es", "pt", "tr", "hi", "ja", "ar"}
-
+// all are the languages there are. The first is the last resort.
 var (
-	all     = sync.OnceValue(load) // read when the first text is asked for
-	matcher = sync.OnceValue(func() language.Matcher { return language.NewMatcher(parsed(all())) })
+	all = []*Language{
+		newLanguage("en", "ltr", "English"),
+		newLanguage("de", "ltr", "Deutsch"),
+		newLanguage("fr", "ltr", "Français"),
+		newLanguage("es", "ltr", "Español"),
+		newLanguage("pt", "ltr", "Português"),
+		newLanguage("tr", "ltr", "Türkçe"),
+		newLanguage("hi", "ltr", "हिन्दी"),
+		newLanguage("ja", "ltr", "日本語"),
+		newLanguage("ar", "rtl", "العربية"),
+	}
+	matcher = sync.OnceValue(func() language.Matcher { return language.NewMatcher(parsed(all)) })
 )
 
 // A Language is one of the languages the product speaks. It is never changed.
@@ -46,12 +54,18 @@ type Language struct {
 	Name string // what its speakers call it, "Português"
 
 	tag   language.Tag
-	texts map[string]text
+	texts func() map[string]text // read when the first is asked for
 }
 
-// A text is a sentence in the plural forms of its language. One that does not
-// depend on a number has only plural.Other.
-type text map[plural.Form]string
+func newLanguage(tag, dir, name string) *Language {
+	return &Language{Tag: tag, Dir: dir, Name: name, tag: language.MustParse(tag), texts: sync.OnceValue(func() map[string]text { return load(tag) })}
+}
+
+// A text is a sentence, in the plural forms of its language if it depends on a number.
+type text struct {
+	other string
+	forms map[plural.Form]string // nil without a number
+}
 
 var forms = map[string]plural.Form{
 	"zero": plural.Zero, "one": plural.One, "two": plural.Two, "few": plural.Few, "many": plural.Many, "other": plural.Other,
@@ -59,40 +73,33 @@ var forms = map[string]plural.Form{
 
 // UnmarshalJSON reads a string, or an object of plural forms.
 func (t *text) UnmarshalJSON(b []byte) error {
-	var plain string
-	if json.Unmarshal(b, &plain) == nil {
-		*t = text{plural.Other: plain}
-		return nil
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &t.other)
 	}
 	var byName map[string]string
 	if err := json.Unmarshal(b, &byName); err != nil {
 		return err
 	}
-	*t = text{}
+	*t = text{other: byName["other"], forms: map[plural.Form]string{}}
 	for name, s := range byName {
 		form, ok := forms[name]
 		if !ok {
 			return fmt.Errorf("%q is no plural form", name)
 		}
-		(*t)[form] = s
+		t.forms[form] = s
 	}
 	return nil
 }
 
-func load() (out []*Language) {
-	for _, name := range tags {
-		b, err := files.ReadFile(name + ".json")
-		if err != nil {
-			panic(err) // compiled in
-		}
-		l := &Language{Tag: name, tag: language.MustParse(name)}
-		if err := json.Unmarshal(b, &l.texts); err != nil {
-			panic("lang: " + name + ".json: " + err.Error())
-		}
-		l.Name, l.Dir = l.Text("language.name"), l.Text("language.direction")
-		out = append(out, l)
+func load(tag string) (texts map[string]text) {
+	b, err := files.ReadFile(tag + ".json")
+	if err == nil {
+		err = json.Unmarshal(b, &texts)
 	}
-	return out
+	if err != nil {
+		panic("lang: " + tag + ".json: " + err.Error()) // compiled in
+	}
+	return texts
 }
 
 func parsed(list []*Language) (out []language.Tag) {
@@ -103,7 +110,7 @@ func parsed(list []*Language) (out []language.Tag) {
 }
 
 // All lists the languages, English first.
-func All() []*Language { return all() }
+func All() []*Language { return all }
 
 // maxAsked bounds the bytes of a wish for languages that are looked at.
 const maxAsked = 1000
@@ -121,14 +128,17 @@ func Pick(uiLocales, acceptLanguage, fallback string) *Language {
 			continue
 		}
 		if _, i, confidence := matcher().Match(wanted...); confidence != language.No {
-			return all()[i]
+			return all[i]
 		}
 	}
-	return all()[0]
+	return all[0]
 }
 
 // Has reports whether there is a text of that key.
-func (l *Language) Has(key string) bool { return l.texts[key] != nil }
+func (l *Language) Has(key string) bool {
+	_, ok := l.texts()[key]
+	return ok
+}
 
 // Text returns the text of a key. Values for its placeholders follow as pairs of
 // name and value: Text("code.sent", "address", a). A time.Duration is written as
@@ -136,27 +146,56 @@ func (l *Language) Has(key string) bool { return l.texts[key] != nil }
 // plural form. A key that does not exist is a mistake of ours: the key itself is
 // returned, so that the page still stands.
 func (l *Language) Text(key string, args ...any) string {
-	t, ok := l.texts[key]
+	t, ok := l.texts()[key]
 	if !ok {
 		return key
 	}
-	s := t[plural.Other]
-	pairs := make([]string, 0, len(args))
+	s := t.other
 	for i := 0; i+1 < len(args); i += 2 {
-		name, value := fmt.Sprint(args[i]), args[i+1]
-		if n, ok := value.(int); ok && name == "count" {
+		if n, isCount := args[i+1].(int); isCount && args[i] == "count" {
 			s = t.form(l.tag, n)
 		}
-		pairs = append(pairs, "{"+name+"}", l.write(value))
 	}
-	return strings.NewReplacer(pairs...).Replace(s)
+	return l.fill(s, args)
+}
+
+// fill puts the values of args into the placeholders of s. Values are not looked into.
+func (l *Language) fill(s string, args []any) string {
+	if len(args) == 0 {
+		return s
+	}
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(s, "{")
+		name, after, closed := strings.Cut(rest, "}")
+		if b.WriteString(before); !ok || !closed {
+			b.WriteString(s[len(before):])
+			return b.String()
+		}
+		if i := place(args, name); i >= 0 {
+			b.WriteString(l.write(args[i]))
+		} else {
+			b.WriteString("{" + name + "}")
+		}
+		s = after
+	}
+}
+
+// place is where the value of a name stands in args, or -1.
+func place(args []any, name string) int {
+	for i := 0; i+1 < len(args); i += 2 {
+		if args[i] == name {
+			return i + 1
+		}
+	}
+	return -1
 }
 
 func (t text) form(tag language.Tag, n int) string {
-	if s, ok := t[plural.Cardinal.MatchPlural(tag, max(n, -n), 0, 0, 0, 0)]; ok {
+	if s, ok := t.forms[plural.Cardinal.MatchPlural(tag, max(n, -n), 0, 0, 0, 0)]; ok {
 		return s
 	}
-	return t[plural.Other]
+	return t.other
 }
 
 func (l *Language) write(value any) string {
