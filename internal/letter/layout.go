@@ -31,8 +31,8 @@ func (w words) html() (string, error) {
 	light, dark := themes(w.Brand.Accent)
 	s := sheet{
 		Tag: w.lang.Tag, Dir: w.lang.Dir, Subject: w.of("subject"), Name: w.Brand.Name,
-		Text: w.marked(w.key("text")), Link: w.Link, Button: w.of("button"), CodeLabel: w.codeLabel(), Code: w.Code,
-		Valid: w.valid(), Aside: w.of("aside"), Keep: w.keep(), Details: w.details(),
+		Text: w.marked(w.key("text")), Link: w.Link, Button: w.button(), CodeLabel: w.codeLabel(), Code: w.Code,
+		Valid: w.valid(), Aside: w.aside(), Keep: w.keep(), Details: w.details(),
 		Fallback: w.say("fallback"), SentTo: w.marked("sent_to"), Light: light, Dark: dark,
 	}
 	if isWebAddress(w.Brand.LogoURL) {

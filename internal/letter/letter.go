@@ -49,14 +49,21 @@ const (
 	FactorChanged   Kind = "factor_changed"  // second factor
 	AccountLinked   Kind = "account_linked"  // with one of another service, or not any more
 	NewSignIn       Kind = "new_signin"      // on a device not seen before
+	AccountDeleted  Kind = "account_deleted"
 )
 
 // Kinds lists them all.
-var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, ContactChanged, FactorChanged, AccountLinked, NewSignIn}
+var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, ContactChanged, FactorChanged, AccountLinked, NewSignIn, AccountDeleted}
 
 // proves reports whether a letter of this kind proves something to whoever has it.
 func (k Kind) proves() bool {
-	return k != PasswordChanged && k != ContactChanged && k != FactorChanged && k != AccountLinked && k != NewSignIn
+	return k == SignIn || k == SignUp || k == Verify || k == Reset
+}
+
+// Changes are the values of Letter.Change.
+var Changes = []string{
+	"passkey_added", "passkey_removed", "factor_added", "factor_removed", "codes_renewed", "factors_reset",
+	"email_changed", "email_removed", "phone_changed", "phone_removed", "account_linked", "account_unlinked",
 }
 
 // A Brand is whose letter it is.
@@ -86,6 +93,11 @@ type Letter struct {
 	Link        string        // absolute, http or https
 	Code        string        // letters and digits
 	Lasts       time.Duration // how long link and code can be used
+	// NotMe says that Link is for whoever knows nothing of what the letter tells, to end
+	// it and begin anew. Only letters that prove nothing have that.
+	NotMe bool
+	// Change is what was changed, one of Changes; empty if the kind says it all.
+	Change string
 	// Host is where the code is to be typed, for browsers that fill it in out of a text
 	// message: https://wicg.github.io/sms-one-time-codes/.
 	Host string
@@ -128,6 +140,12 @@ func (l Letter) check() error {
 	}
 	if l.Link != "" && !isWebAddress(l.Link) {
 		return fmt.Errorf("the link is not an absolute address")
+	}
+	if l.NotMe && (l.Kind.proves() || l.Link == "" || l.Lasts <= 0) {
+		return fmt.Errorf("only news have a link against them, and it lasts some time")
+	}
+	if l.Change != "" && !slices.Contains(Changes, l.Change) {
+		return fmt.Errorf("there is no such change")
 	}
 	if l.Kind.proves() && (l.Lasts <= 0 || l.Code == "" && (l.Link == "" || l.Channel == notify.SMS)) {
 		return fmt.Errorf("it needs a code or, by mail, a link, and how long they last")
@@ -230,12 +248,12 @@ func (w words) text() string {
 		parts, rows = append(parts, rows), ""
 	}
 	if w.Link != "" {
-		parts = append(parts, w.of("button")+"\n"+w.Link)
+		parts = append(parts, w.button()+"\n"+w.Link)
 	}
 	if w.Code != "" {
 		parts = append(parts, w.codeLabel()+"\n"+w.Code)
 	}
-	parts = append(parts, w.valid(), rows, w.of("aside"), w.keep())
+	parts = append(parts, w.valid(), rows, w.aside(), w.keep())
 	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
 	return strings.Join(parts, "\n\n") + "\n\n-- \n" + w.say("sent_to") + "\n"
 }
@@ -246,6 +264,21 @@ func (w words) rows() string {
 		lines = append(lines, row.Label+": "+row.Value)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// button is what the link is called, and aside what there is to do.
+func (w words) button() string {
+	if w.NotMe {
+		return w.say("not_me.button")
+	}
+	return w.of("button")
+}
+
+func (w words) aside() string {
+	if w.NotMe {
+		return w.say("not_me.aside")
+	}
+	return w.of("aside")
 }
 
 func (w words) codeLabel() string {
@@ -284,6 +317,9 @@ func (w words) details() (rows []detail) {
 		if value != "" {
 			rows = append(rows, detail{w.say("detail." + key), value})
 		}
+	}
+	if w.Change != "" {
+		add("change", w.say("change."+w.Change))
 	}
 	if !w.At.IsZero() {
 		add("time", w.lang.Moment(w.At))

@@ -36,11 +36,18 @@ func sample(kind letter.Kind, language string) letter.Letter {
 		l.Code, l.Lasts = "204816", 10*time.Minute
 	case letter.Reset:
 		l.Lasts = 30 * time.Minute
+	case letter.FactorChanged:
+		l.NotMe, l.Change, l.Lasts = true, "passkey_added", 7*24*time.Hour
+	case letter.NewSignIn:
+		l.NotMe, l.Lasts = true, 7*24*time.Hour
 	}
 	return l
 }
 
 func text(l letter.Letter) letter.Letter {
+	if l.NotMe { // takes a link
+		l.NotMe, l.Lasts = false, 0
+	}
 	l.Channel, l.To, l.Link, l.Host = notify.SMS, "+4917012345678", "", "acme.example.com"
 	if l.Lasts > 0 {
 		l.Code = "204816"
@@ -140,7 +147,7 @@ func TestEveryLetterIsWhole(t *testing.T) {
 			full := sample(kind, language.Tag)
 			bare := letter.Letter{Kind: kind, Channel: notify.Email, To: full.To, Language: language.Tag, Link: full.Link, Lasts: full.Lasts}
 			codeOnly := full
-			codeOnly.Link, codeOnly.Code = "", "204816"
+			codeOnly.Link, codeOnly.NotMe, codeOnly.Code = "", false, "204816"
 			for _, l := range []letter.Letter{full, bare, codeOnly, text(full)} {
 				m := write(t, l)
 				for _, s := range []string{m.Subject, m.Text, m.HTML} {
@@ -175,6 +182,35 @@ func TestTheLanguageIsPicked(t *testing.T) {
 	} {
 		if m := write(t, sample(letter.SignIn, tag)); !strings.Contains(m.HTML, ">"+want+"</a>") {
 			t.Errorf("%q: subject %q, want a button %q", tag, m.Subject, want)
+		}
+	}
+}
+
+// What a letter tells of is named, in every language, and its link is called what it does.
+func TestALetterSaysWhatChangedAndHowToEndIt(t *testing.T) {
+	t.Parallel()
+	for _, language := range lang.All() {
+		words := readWords(t, "words/"+language.Tag+".json")
+		for _, change := range letter.Changes {
+			l := sample(letter.FactorChanged, language.Tag)
+			l.Change = change
+			m := write(t, l)
+			for _, want := range []string{words["change."+change], words["not_me.button"], language.Duration(l.Lasts)} {
+				if !strings.Contains(m.Text, want) || !strings.Contains(html.UnescapeString(m.HTML), want) {
+					t.Errorf("%s: %s: no %q", language.Tag, change, want)
+				}
+			}
+		}
+	}
+	for name, l := range map[string]letter.Letter{
+		"of a code":    {Kind: letter.SignIn, Code: "204816", Lasts: time.Minute, NotMe: true, Link: "https://acme.example.com"},
+		"without link": {Kind: letter.NewSignIn, Lasts: time.Hour, NotMe: true},
+		"for ever":     {Kind: letter.NewSignIn, NotMe: true, Link: "https://acme.example.com"},
+		"unknown":      {Kind: letter.FactorChanged, Change: "toe_added"},
+	} {
+		l.Channel, l.To = notify.Email, "ann@example.com"
+		if _, err := l.Message(); err == nil {
+			t.Errorf("%s: written", name)
 		}
 	}
 }

@@ -244,6 +244,27 @@ func (s *Service) removeRest(ctx context.Context, tx *database.Tx, by access.Act
 	return s.ForgetAll(ctx, tx, by, user, "factor_removed")
 }
 
+// RemoveSince takes from a user the authenticators that were confirmed, and the backup
+// codes that were made, at a moment or later: by somebody who is not the user. Browsers
+// that were remembered are forgotten. The reason is a word for the log.
+func (s *Service) RemoveSince(ctx context.Context, tx *database.Tx, by access.Actor, user string, since time.Time, reason string) error {
+	n, err := tx.Exec(ctx, "DELETE FROM authenticators WHERE tenant_id = $1 AND user_id = $2 AND confirmed_at >= $3", by.Tenant, user, since.UnixMilli())
+	if err != nil {
+		return fmt.Errorf("remove authenticators: %w", err)
+	}
+	// Whoever has the last authenticator goes without backup codes too.
+	_, err = tx.Exec(ctx, `
+		DELETE FROM backup_codes WHERE tenant_id = $1 AND user_id = $2 AND (created_at >= $3
+		OR NOT EXISTS (SELECT 1 FROM authenticators WHERE tenant_id = $1 AND user_id = $2 AND confirmed_at IS NOT NULL))`, by.Tenant, user, since.UnixMilli())
+	if err != nil {
+		return fmt.Errorf("remove backup codes: %w", err)
+	}
+	if err := s.ForgetAll(ctx, tx, by, user, reason); err != nil || n == 0 {
+		return err
+	}
+	return audit.Append(tx, by, audit.Event{Action: "mfa.removed", Target: "user", TargetID: user, Reason: reason, Detail: map[string]any{"authenticators": n}})
+}
+
 // Reset takes everything from a user that is kept here, tries and links to recover
 // included, for an administrator. The caller has made sure that the actor may. It
 // reports whether there was a factor.

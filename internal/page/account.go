@@ -152,3 +152,20 @@ type Access struct {
 	Since    time.Time
 	LastUsed time.Time // zero if not known
 }
+
+// NotMe is where the link of a letter leads whoever knows nothing of what it tells. The
+// form sends "token".
+type NotMe struct {
+	View
+	Since  time.Time // of what the letter tells
+	Token  string
+	Action string
+}
+
+// NotMeDone says that the account was taken back, and how to get in again.
+type NotMeDone struct {
+	View
+	Mailed  bool // a link to a new password is on its way
+	Coded   bool // else: a code by mail signs in
+	NextURL string
+}

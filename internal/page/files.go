@@ -37,4 +37,6 @@ func (*AccountProfile) file() string      { return "account-profile" }
 func (*AccountContact) file() string      { return "account-contact" }
 func (*AccountPassword) file() string     { return "account-password" }
 func (*AccountSessions) file() string     { return "account-sessions" }
+func (*NotMe) file() string               { return "not-me" }
+func (*NotMeDone) file() string           { return "not-me-done" }
 func (*AccountApplications) file() string { return "account-applications" }

@@ -83,7 +83,7 @@ var Notices = []string{
 	"profile_saved", "email_changed", "phone_changed", "email_verified", "phone_verified",
 	"factor_added", "factor_removed", "device_forgotten", "account_linked", "account_unlinked",
 	"password_changed", "session_ended", "sessions_ended", "access_revoked", "code_sent",
-	"passkey_added", "passkey_renamed", "passkey_removed", "passkey_confirmed",
+	"passkey_added", "passkey_renamed", "passkey_removed", "passkey_confirmed", "identity_confirmed",
 }
 
 // Errors are what is wrong with a form.

@@ -142,6 +142,10 @@ func samples(v page.View) map[string]page.Page {
 		"device-done":         &page.DeviceDone{View: v, App: app, Allowed: true},
 		"device-done.denied":  &page.DeviceDone{View: v, App: app},
 		"sign-out":            &page.SignOut{View: v, App: app, Person: ann, Several: true, Action: "/signout", BackURL: "/account", Hidden: []page.Pair{{Name: "id_token_hint", Value: "e30"}}},
+		"not-me":              &page.NotMe{View: v, Since: v.Now.Add(-26 * time.Hour), Token: "t0ken", Action: "/signin/not-me"},
+		"not-me-done":         &page.NotMeDone{View: v, Mailed: true, NextURL: "/signin"},
+		"not-me-done.coded":   &page.NotMeDone{View: v, Coded: true, NextURL: "/signin"},
+		"not-me-done.other":   &page.NotMeDone{View: v, NextURL: "/signin"},
 		"signed-out":          &page.SignedOut{View: v, App: app, Frames: []string{"http://127.0.0.1:1/logout?iss=x"}, SignInURL: "/signin"},
 		"signed-out.back":     &page.SignedOut{View: v, App: app, NextURL: "com.example.app:/bye", SignInURL: "/signin"},
 		"form-post":           &page.FormPost{View: v, App: app, Action: "https://orders.example/callback", Fields: []page.Pair{{Name: "code", Value: "c0de"}, {Name: "state", Value: "theirs"}}},
@@ -167,7 +171,8 @@ func samples(v page.View) map[string]page.Page {
 		"social-link":          &page.SocialLink{View: v, App: app, Provider: "Google", Icon: "google", There: page.Person{Name: "Ann Lindqvist", Login: "ann@gmail.example"}, Here: ann, Flow: "6694c133565dfee5166d1cb8", Action: "/signin/social/link"},
 		"account-linked": &page.AccountLinked{AccountView: own, UnlinkAction: "/account/linked/remove", Linked: []page.Linked{
 			{ID: "1", Provider: "Google", Icon: "google", Account: "ann@gmail.example", Since: now.AddDate(0, -2, 0), LastUsed: now.Add(-time.Hour)},
-		}, Ways: brands()},
+			{ID: "2", Provider: "GitHub", Icon: "github", Account: "octo-ann", Since: now.AddDate(0, -1, 0), Held: true},
+		}, ConfirmAction: "/account/linked/mine", Ways: brands()},
 		"account-link": &page.AccountLink{AccountView: own, Provider: "GitHub", Icon: "github", There: page.Person{Name: "Ann", Login: "octo-ann"}, Flow: "6694c133565dfee5166d1cb8", Action: "/account/linked/confirm", CloseURL: "/account/linked"},
 		"account-applications": &page.AccountApplications{AccountView: own, RevokeAction: "/account/applications/revoke", Access: []page.Access{
 			{ID: "1", App: logo, Scopes: scopes, Since: v.Now.Add(-2000 * time.Hour), LastUsed: v.Now.Add(-2 * time.Hour)},

@@ -32,12 +32,15 @@ type SocialLink struct {
 }
 
 // AccountLinked lists the accounts elsewhere that a person signs in with. Removing one
-// sends its ID as "identity" to UnlinkAction.
+// sends its ID as "identity" to UnlinkAction, saying that a held one is one's own to
+// ConfirmAction.
 type AccountLinked struct {
 	AccountView
 	Linked       []Linked
 	UnlinkAction string
-	Ways         []Way // to link another
+	// ConfirmAction takes one that is held.
+	ConfirmAction string
+	Ways          []Way // to link another
 }
 
 // Tab is where the page stands in the menu.
@@ -48,6 +51,7 @@ func (*AccountLinked) stays() bool { return false }
 
 // A Linked is an account elsewhere.
 type Linked struct {
+	Held     bool // it is good for nothing until it is confirmed
 	ID       string
 	Provider string
 	Icon     string

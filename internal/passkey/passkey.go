@@ -187,6 +187,13 @@ func (s *Service) DeleteAll(ctx context.Context, tx *database.Tx, by access.Acto
 	return errors.Join(err, note(tx, by, "passkey.removed", reason, gone))
 }
 
+// DeleteSince removes the passkeys that a user was given at a moment or later. The reason
+// is a word for the log.
+func (s *Service) DeleteSince(ctx context.Context, tx *database.Tx, by access.Actor, user string, since time.Time, reason string) error {
+	gone, err := deletePasskeysSince(ctx, tx, by.Tenant, user, since)
+	return errors.Join(err, note(tx, by, "passkey.removed", reason, gone))
+}
+
 // Hold makes a user's passkeys good for nothing until the user confirms them one by
 // one: whoever was in the account before it was recovered may have added one. The
 // reason is a word for the log.

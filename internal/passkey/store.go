@@ -111,6 +111,11 @@ func deletePasskeys(ctx context.Context, tx *database.Tx, tenant, user string) (
 	return database.Collect(rows, err, "delete passkeys", scanPasskey)
 }
 
+func deletePasskeysSince(ctx context.Context, tx *database.Tx, tenant, user string, since time.Time) ([]Passkey, error) {
+	rows, err := tx.Query(ctx, `DELETE FROM passkeys WHERE tenant_id = $1 AND user_id = $2 AND created_at >= $3 RETURNING `+columns, tenant, user, since.UnixMilli())
+	return database.Collect(rows, err, "delete passkeys", scanPasskey)
+}
+
 func holdPasskeys(ctx context.Context, tx *database.Tx, tenant, user string) ([]Passkey, error) {
 	rows, err := tx.Query(ctx, `UPDATE passkeys SET held_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND held_at IS NULL RETURNING `+columns, tenant, user, tx.Millis())
 	return database.Collect(rows, err, "hold passkeys", scanPasskey)

@@ -272,7 +272,10 @@ func (s *Service) takeAddress(ctx context.Context, o *owner, c contact, target s
 		if old, _ := c.of(o.user); old == target {
 			return nil
 		}
-		return s.warn(ctx, tx, o, letter.ContactChanged, page.ProfilePath)
+		if c.channel == notify.Email {
+			return s.warn(ctx, tx, o, c.changed, target)
+		}
+		return s.warn(ctx, tx, o, c.changed)
 	})
 	return in, err
 }
@@ -311,32 +314,4 @@ func (s *Service) postContactResend(w http.ResponseWriter, r *http.Request, o *o
 		return again(w, r, &p.View, err, p)
 	}
 	return to(w, r, c.path+"/code", "state", sent.ID, "notice", "code_sent")
-}
-
-// warn tells a user of a change of how they sign in, by mail, else by text message, to
-// the addresses that were in force before: whoever made the change in the user's stead
-// can not keep it from them. Where nobody can be written to, the change still counts.
-func (s *Service) warn(ctx context.Context, tx *database.Tx, o *owner, kind letter.Kind, path string) error {
-	l := letter.Letter{Kind: kind, Channel: notify.Email, To: o.user.Email, Language: o.view.Lang.Tag, Brand: letter.BrandOf(o.tenant), At: tx.Now, IP: o.from.IP}
-	if l.To == "" {
-		l.Channel, l.To = notify.SMS, o.user.Phone
-	}
-	if l.To == "" {
-		return nil
-	}
-	from := deviceOf(o.from)
-	origin, err := s.Tenants.Origin(ctx, o.tenant)
-	if err != nil {
-		return err
-	}
-	l.Device, l.Place, l.Link = from.Name, from.Place, origin+path
-	m, err := l.Message()
-	if err != nil {
-		return err
-	}
-	_, err = s.Notify.Send(ctx, tx, o.by.Tenant, m)
-	if errors.Is(err, notify.ErrNoChannel) || errors.Is(err, notify.ErrRecipient) {
-		return nil
-	}
-	return err
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
-	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -21,6 +20,7 @@ import (
 
 const (
 	pathUnlink      = page.LinkedPath + "/remove"
+	pathMine        = page.LinkedPath + "/mine"
 	pathLinkConfirm = page.LinkedPath + "/confirm"
 	pathLinkOther   = page.LinkedPath + "/with/{connection}"
 )
@@ -42,6 +42,7 @@ func (s *Service) mountLinked(r *web.Router) {
 		{"POST", pathLinkOther, "Form: link an account of another service", s.own(home, s.fresh(home, s.postLinkOther)), append(problems{page.ErrForm}, social.Problems...)},
 		{"GET", pathLinkConfirm, "Page: link this account", s.own(home, s.pageLinkConfirm), nil},
 		{"POST", pathLinkConfirm, "Form: link this account", s.own(home, s.fresh(home, s.postLinkConfirm)), append(problems{page.ErrForm}, social.Problems...)},
+		{"POST", pathMine, "Form: a linked account is one's own", s.own(home, s.fresh(home, s.postMine)), problems{page.ErrForm, social.ErrIdentity}},
 		{"POST", pathUnlink, "Form: unlink an account", s.own(home, s.fresh(home, s.postUnlink)), problems{page.ErrForm, ErrLastWay, social.ErrIdentity}},
 	} {
 		r.Add(pageRoute(p.method, p.path, p.summary, p.handler, p.errors))
@@ -72,7 +73,7 @@ func (s *Service) pageLinked(w http.ResponseWriter, r *http.Request, o *owner) e
 }
 
 func (s *Service) linkedPage(ctx context.Context, o *owner) (*page.AccountLinked, error) {
-	p := &page.AccountLinked{AccountView: s.accountView(o), UnlinkAction: pathUnlink, Ways: s.ways(ctx, o.visit, page.LinkedPath+"/with/")}
+	p := &page.AccountLinked{AccountView: s.accountView(o), UnlinkAction: pathUnlink, ConfirmAction: pathMine, Ways: s.ways(ctx, o.visit, page.LinkedPath+"/with/")}
 	mine, err := s.Social.Identities(ctx, s.DB, o.by.Tenant, o.user.ID)
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func (s *Service) linkedPage(ctx context.Context, o *owner) (*page.AccountLinked
 			account = i.Name
 		}
 		c := of[i.Connection]
-		p.Linked = append(p.Linked, page.Linked{ID: i.ID, Provider: c.Name, Icon: c.Icon(), Account: account, Since: i.CreatedAt, LastUsed: i.UsedAt})
+		p.Linked = append(p.Linked, page.Linked{ID: i.ID, Provider: c.Name, Icon: c.Icon(), Account: account, Since: i.CreatedAt, LastUsed: i.UsedAt, Held: i.Held})
 	}
 	return p, nil
 }
@@ -155,7 +156,7 @@ func (s *Service) linkConfirmPage(ctx context.Context, o *owner) (*page.AccountL
 }
 
 func (s *Service) postLinkConfirm(w http.ResponseWriter, r *http.Request, o *owner) error {
-	in, err := s.changeWays(r.Context(), o, func(tx *database.Tx) error {
+	in, err := s.changeWays(r.Context(), o, "account_linked", func(tx *database.Tx) error {
 		who, err := s.Social.Settle(r.Context(), tx, o.by, social.Flow{ID: r.PostFormValue("flow"), Attempt: o.linking()})
 		if err != nil {
 			return err
@@ -172,7 +173,7 @@ func (s *Service) postLinkConfirm(w http.ResponseWriter, r *http.Request, o *own
 
 // changeWays changes what the user signs in with, gives the session another token and
 // tells the user.
-func (s *Service) changeWays(ctx context.Context, o *owner, change func(tx *database.Tx) error) (in signedIn, err error) {
+func (s *Service) changeWays(ctx context.Context, o *owner, what string, change func(tx *database.Tx) error) (in signedIn, err error) {
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		if in, err = s.renew(ctx, tx, o, o.proof()); err != nil {
 			return err
@@ -180,15 +181,19 @@ func (s *Service) changeWays(ctx context.Context, o *owner, change func(tx *data
 		if err := change(tx); err != nil {
 			return err
 		}
-		return s.warn(ctx, tx, o, letter.AccountLinked, page.LinkedPath)
+		return s.warn(ctx, tx, o, what)
 	})
 	return in, err
 }
 
 func (s *Service) postUnlink(w http.ResponseWriter, r *http.Request, o *owner) error {
 	ctx := r.Context()
-	in, err := s.changeWays(ctx, o, func(tx *database.Tx) error {
-		mine, err := s.Social.Identities(ctx, tx, o.by.Tenant, o.user.ID)
+	in, err := s.changeWays(ctx, o, "account_unlinked", func(tx *database.Tx) error {
+		id := r.PostFormValue("identity")
+		if err := s.Social.Unlink(ctx, tx, o.self(), o.user.ID, id); err != nil {
+			return err
+		}
+		left, err := s.usableIdentities(ctx, tx, o.by.Tenant, o.user.ID)
 		if err != nil {
 			return err
 		}
@@ -200,14 +205,36 @@ func (s *Service) postUnlink(w http.ResponseWriter, r *http.Request, o *owner) e
 		if err != nil {
 			return err
 		}
-		if len(mine) <= 1 && passkeys == 0 && !hasOtherWay(o.tenant.Settings.SignIn, o.user, hash) {
+		if left == 0 && passkeys == 0 && !hasOtherWay(o.tenant.Settings.SignIn, o.user, hash) {
 			return ErrLastWay
 		}
-		return s.Social.Unlink(ctx, tx, o.self(), o.user.ID, r.PostFormValue("identity"))
+		return nil
 	})
 	if err != nil {
 		return s.linkedAgain(w, r, o, err)
 	}
 	o.enter(w, r, in)
 	return to(w, r, page.LinkedPath, "notice", "account_unlinked")
+}
+
+// usableIdentities is how many linked accounts sign a user in.
+func (s *Service) usableIdentities(ctx context.Context, db database.Reader, tenantID, userID string) (n int, err error) {
+	list, err := s.Social.Identities(ctx, db, tenantID, userID)
+	for _, i := range list {
+		if !i.Held {
+			n++
+		}
+	}
+	return n, err
+}
+
+// postMine makes a linked account good again that a recovery has switched off.
+func (s *Service) postMine(w http.ResponseWriter, r *http.Request, o *owner) error {
+	err := s.DB.Write(r.Context(), func(tx *database.Tx) error {
+		return s.Social.Confirm(r.Context(), tx, o.self(), o.user.ID, r.PostFormValue("identity"))
+	})
+	if err != nil {
+		return s.linkedAgain(w, r, o, err)
+	}
+	return to(w, r, page.LinkedPath, "notice", "identity_confirmed")
 }

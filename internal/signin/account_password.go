@@ -6,7 +6,6 @@ import (
 
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
-	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/ratelimit"
@@ -94,7 +93,7 @@ func (s *Service) changePassword(ctx context.Context, o *owner, old, given, want
 		if err := s.Limits.Reset(ctx, tx, by.Tenant, uses...); err != nil {
 			return err
 		}
-		return s.warn(ctx, tx, o, letter.PasswordChanged, pathForgot)
+		return s.warn(ctx, tx, o, "password_changed")
 	})
 	return in, err
 }

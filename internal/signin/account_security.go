@@ -145,7 +145,7 @@ func (s *Service) postApp(w http.ResponseWriter, r *http.Request, o *owner) erro
 		return err
 	}
 	first := false
-	in, err := s.changeFactors(ctx, o, func(tx *database.Tx) error {
+	in, err := s.changeFactors(ctx, o, "factor_added", func(tx *database.Tx) error {
 		has, err := s.MFA.Enrolled(ctx, tx, o.by.Tenant, o.user.ID)
 		if err != nil {
 			return err
@@ -186,7 +186,7 @@ func (s *Service) showCodes(w http.ResponseWriter, r *http.Request, o *owner, co
 
 // changeFactors makes a change of the user's factors, together with another token for
 // the session it is made in, and tells the user.
-func (s *Service) changeFactors(ctx context.Context, o *owner, change func(tx *database.Tx) error) (in signedIn, err error) {
+func (s *Service) changeFactors(ctx context.Context, o *owner, what string, change func(tx *database.Tx) error) (in signedIn, err error) {
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		if in, err = s.renew(ctx, tx, o, o.proof()); err != nil {
 			return err
@@ -194,14 +194,14 @@ func (s *Service) changeFactors(ctx context.Context, o *owner, change func(tx *d
 		if err := change(tx); err != nil {
 			return err
 		}
-		return s.warn(ctx, tx, o, letter.FactorChanged, page.SecurityPath)
+		return s.warn(ctx, tx, o, what)
 	})
 	return in, err
 }
 
 func (s *Service) postRemove(w http.ResponseWriter, r *http.Request, o *owner) error {
 	ctx := r.Context()
-	in, err := s.changeFactors(ctx, o, func(tx *database.Tx) error {
+	in, err := s.changeFactors(ctx, o, "factor_removed", func(tx *database.Tx) error {
 		policy, who, err := s.ownPolicy(ctx, tx, o)
 		if err == nil && mustStay(policy, who) {
 			err = ErrLastFactor
@@ -225,7 +225,7 @@ func (s *Service) postOwnCodes(w http.ResponseWriter, r *http.Request, o *owner)
 	if err != nil {
 		return err
 	}
-	in, err := s.changeFactors(ctx, o, func(tx *database.Tx) error {
+	in, err := s.changeFactors(ctx, o, "codes_renewed", func(tx *database.Tx) error {
 		has, err := s.MFA.Enrolled(ctx, tx, o.by.Tenant, o.user.ID)
 		if err == nil && has.Authenticators == 0 {
 			err = mfa.ErrNotFound

@@ -598,7 +598,7 @@ func TestPasswordIsSetAndChanged(t *testing.T) {
 		ann := member(t, w, annMail)
 		ann.Get(t, "/account/password").WantText(t, "You have no password.")
 		ann.setPassword(t, "", goodPass).At(t, "/account/password").WantText(t, "Your password is changed.", "Change password")
-		if got := w.Letters(t, annMail)[0]; got.Subject != "Your password was changed" || !strings.Contains(got.Text, "https://"+apptest.BaseHost+"/signin/forgot") {
+		if got := w.Letters(t, annMail)[0]; got.Subject != "Your password was changed" || !strings.Contains(got.Text, "https://"+apptest.BaseHost+"/signin/not-me?token=") {
 			t.Errorf("the letter says %q: %s", got.Subject, got.Text)
 		}
 		if !ann.signInBy(t, goodPass) {

@@ -314,17 +314,20 @@ func orEnded(n int64, err error, doing string) error {
 	return nil
 }
 
-func noteBrowser(ctx context.Context, tx *database.Tx, tenant, user string, browser []byte) error {
+// noteBrowser notes that a user has signed in with a browser, and reports whether that
+// was for the first time.
+func noteBrowser(ctx context.Context, tx *database.Tx, tenant, user string, browser []byte) (isNew bool, err error) {
 	if browser == nil {
-		return nil
+		return false, nil
 	}
-	_, err := tx.Exec(ctx, `
+	var first int64
+	err = tx.QueryRow(ctx, `
 		INSERT INTO known_browsers (tenant_id, user_id, browser_hash, first_at, last_at) VALUES ($1, $2, $3, $4, $4)
-		ON CONFLICT (tenant_id, user_id, browser_hash) DO UPDATE SET last_at = excluded.last_at`, tenant, user, browser, tx.Millis())
+		ON CONFLICT (tenant_id, user_id, browser_hash) DO UPDATE SET last_at = excluded.last_at RETURNING first_at`, tenant, user, browser, tx.Millis()).Scan(&first)
 	if err != nil {
-		return fmt.Errorf("note browser: %w", err)
+		return false, fmt.Errorf("note browser: %w", err)
 	}
-	return nil
+	return first == tx.Millis(), nil
 }
 
 // knowsBrowser reports whether a user has signed in there before.
@@ -349,8 +352,8 @@ func forgetBrowsers(ctx context.Context, tx *database.Tx, tenant, user string) e
 // browserLifetime is how long a browser stays known without being used.
 const browserLifetime = 400 * 24 * time.Hour
 
-// Sweep removes attempts that are over and browsers that were not seen for long, in
-// portions.
+// Sweep removes attempts that are over, browsers that were not seen for long and links of
+// letters that have expired, in portions.
 func (s *Service) Sweep(ctx context.Context) error {
 	const portion = 1000
 	for _, sweep := range []struct {
@@ -359,6 +362,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	}{
 		{`DELETE FROM attempts WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM attempts WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`, 24 * time.Hour},
 		{`DELETE FROM known_browsers WHERE (tenant_id, user_id, browser_hash) IN (SELECT tenant_id, user_id, browser_hash FROM known_browsers WHERE last_at < $1 ORDER BY last_at LIMIT $2)`, browserLifetime},
+		{`DELETE FROM alarms WHERE (tenant_id, token_hash) IN (SELECT tenant_id, token_hash FROM alarms WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`, 0},
 	} {
 		for n := int64(portion); n == portion; {
 			err := s.DB.Write(ctx, func(tx *database.Tx) (err error) {

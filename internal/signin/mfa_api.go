@@ -17,7 +17,6 @@ import (
 	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/notify"
-	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/passwordless"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
@@ -616,7 +615,7 @@ func (s *Service) confirmOwn(ctx context.Context, m *claimant, in validateReques
 		if err := s.MFA.Enroll(ctx, tx, by, confirmed); err != nil {
 			return err
 		}
-		return s.warn(ctx, tx, &owner{visit: m.visit, user: m.user}, letter.FactorChanged, page.SecurityPath)
+		return s.warn(ctx, tx, &owner{visit: m.visit, user: m.user}, "factor_added")
 	})
 }
 
@@ -643,7 +642,7 @@ func (s *Service) getBackupCodes(ctx context.Context, c *call, _ nothingAsked) (
 		if err := s.MFA.ReplaceBackupCodes(ctx, tx, userActor(c.visit, m.user), set); err != nil {
 			return err
 		}
-		return s.warn(ctx, tx, &owner{visit: c.visit, user: m.user}, letter.FactorChanged, page.SecurityPath)
+		return s.warn(ctx, tx, &owner{visit: c.visit, user: m.user}, "codes_renewed")
 	})
 }
 
@@ -682,18 +681,18 @@ func (s *Service) postResetFactors(ctx context.Context, by access.Actor, in rese
 		if out.Ended = len(ended); err != nil {
 			return err
 		}
-		return s.tellReset(ctx, tx, by, t, in.UserID)
+		return s.tellReset(ctx, tx, by, t, origin, in.UserID)
 	})
 	return out, err
 }
 
 // tellReset tells a user that an administrator has removed their factors.
-func (s *Service) tellReset(ctx context.Context, tx *database.Tx, by access.Actor, t tenant.Tenant, id string) error {
+func (s *Service) tellReset(ctx context.Context, tx *database.Tx, by access.Actor, t tenant.Tenant, origin, id string) error {
 	u, err := s.Users.Find(ctx, tx, access.System(by.Tenant), id)
 	if err != nil {
 		return err
 	}
-	v := &visit{by: by, tenant: t, from: session.From{}}
+	v := &visit{by: by, tenant: t, origin: origin, from: session.From{}}
 	v.view.Lang = lang.Pick("", "", t.Settings.Branding.Language)
-	return s.warn(ctx, tx, &owner{visit: v, user: u}, letter.FactorChanged, page.SecurityPath)
+	return s.warn(ctx, tx, &owner{visit: v, user: u}, "factors_reset")
 }

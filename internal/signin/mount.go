@@ -66,6 +66,7 @@ func (s *Service) Mount(r *web.Router) {
 	s.mountSecurity(r)
 	s.mountSocial(r)
 	s.mountLinked(r)
+	s.mountAlarm(r)
 }
 
 // pageRoute is a page, or a form that leads to one.

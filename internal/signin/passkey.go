@@ -9,8 +9,6 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
-	"github.com/cardea-id/cardea/internal/letter"
-	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/passkey"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -136,8 +134,8 @@ func (s *Service) stillSignsIn(ctx context.Context, tx *database.Tx, v *visit, u
 	if err != nil || hasOtherWay(v.tenant.Settings.SignIn, u, hash) {
 		return err
 	}
-	linked, err := s.Social.Identities(ctx, tx, v.by.Tenant, u.ID)
-	if err != nil || len(linked) > 0 {
+	linked, err := s.usableIdentities(ctx, tx, v.by.Tenant, u.ID)
+	if err != nil || linked > 0 {
 		return err
 	}
 	if n, err := s.Passkeys.Count(ctx, tx, v.by.Tenant, u.ID, v.rp.ID); err != nil || n > 0 {
@@ -147,6 +145,6 @@ func (s *Service) stillSignsIn(ctx context.Context, tx *database.Tx, v *visit, u
 }
 
 // warnOfPasskeys tells a user by mail that their passkeys have changed.
-func (s *Service) warnOfPasskeys(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
-	return s.warn(ctx, tx, &owner{visit: v, user: u}, letter.FactorChanged, page.PasskeysPath)
+func (s *Service) warnOfPasskeys(ctx context.Context, tx *database.Tx, v *visit, u user.User, what string) error {
+	return s.warn(ctx, tx, &owner{visit: v, user: u}, what)
 }

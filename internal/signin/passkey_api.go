@@ -369,7 +369,7 @@ func (s *Service) addPasskey(ctx context.Context, v *visit, u user.User, a passk
 		if err := with(tx); err != nil {
 			return err
 		}
-		return s.warnOfPasskeys(ctx, tx, v, u)
+		return s.warnOfPasskeys(ctx, tx, v, u, "passkey_added")
 	})
 	return p, err
 }
@@ -510,6 +510,6 @@ func (s *Service) removePasskey(ctx context.Context, v *visit, u user.User, id s
 		if err := s.stillSignsIn(ctx, tx, v, u); err != nil {
 			return err
 		}
-		return s.warnOfPasskeys(ctx, tx, v, u)
+		return s.warnOfPasskeys(ctx, tx, v, u, "passkey_removed")
 	})
 }

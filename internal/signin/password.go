@@ -282,13 +282,18 @@ func (s *Service) sendReset(ctx context.Context, v *visit, email string) error {
 		if u.ID == "" || !u.IsActive || u.Email != email {
 			return s.sendNobody(ctx, tx, v, u.ID, email, origin)
 		}
-		token, err := password.StartReset(ctx, tx, v.by, u.ID, email)
-		if err != nil {
-			return err
-		}
-		return s.send(ctx, tx, v, password.ResetLife, letter.Letter{
-			Kind: letter.Reset, To: email, Lasts: password.ResetLife, Link: origin + pathReset + "?token=" + url.QueryEscape(token),
-		})
+		return s.mailReset(ctx, tx, v, u)
+	})
+}
+
+// mailReset sends a user the way to a new password, to their e-mail address.
+func (s *Service) mailReset(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
+	token, err := password.StartReset(ctx, tx, v.by, u.ID, u.Email)
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, tx, v, password.ResetLife, letter.Letter{
+		Kind: letter.Reset, To: u.Email, Lasts: password.ResetLife, Link: v.origin + pathReset + "?token=" + url.QueryEscape(token),
 	})
 }
 
@@ -377,10 +382,8 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 		if err := s.distrust(ctx, tx, v, u); err != nil {
 			return err
 		}
-		if u.Email != "" {
-			if err := s.send(ctx, tx, v, 0, letter.Letter{Kind: letter.PasswordChanged, To: u.Email}); err != nil && !errors.Is(err, notify.ErrNoChannel) {
-				return err
-			}
+		if err := s.warn(ctx, tx, &owner{visit: v, user: u}, "password_changed"); err != nil {
+			return err
 		}
 		return s.Limits.Reset(ctx, tx, v.by.Tenant, ratelimit.Account.For(ratelimit.Key(id, "")))
 	})
@@ -395,13 +398,16 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 const ConfirmPhone = "CONFIRM_PHONE"
 
 // distrust takes away what an intruder may have left behind in an account that its
-// owner has come back to by mail: browsers that count as known, and passkeys and the
-// phone number as ways in.
+// owner has come back to by mail: browsers that count as known, and passkeys, linked
+// accounts and the phone number as ways in.
 func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
 	if err := forgetBrowsers(ctx, tx, v.by.Tenant, u.ID); err != nil {
 		return err
 	}
 	if err := s.Passkeys.Hold(ctx, tx, v.by, u.ID, "password_reset"); err != nil {
+		return err
+	}
+	if err := s.Social.Hold(ctx, tx, v.by, u.ID, "password_reset"); err != nil {
 		return err
 	}
 	if u.Phone == "" {

@@ -10,7 +10,6 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
-	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/page"
@@ -500,7 +499,7 @@ func (s *Service) enroll(ctx context.Context, tx *database.Tx, v *visit, by acce
 	if err := s.MFA.ReplaceBackupCodes(ctx, tx, by, codes); err != nil {
 		return err
 	}
-	return s.warn(ctx, tx, &owner{visit: v, user: u}, letter.FactorChanged, page.SecurityPath)
+	return s.warn(ctx, tx, &owner{visit: v, user: u}, "factor_added")
 }
 
 // pageRecover is where the link of an administrator leads. Opening it changes nothing.

@@ -190,7 +190,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	if err := noteBrowser(ctx, tx, by.Tenant, a.UserID, hashOf(v.browser)); err != nil {
+	if err := s.meetBrowser(ctx, tx, v, p.user); err != nil {
 		return in, err
 	}
 	if err := noteSession(ctx, tx, by.Tenant, a.ID, in.session.ID); err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
-	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -376,7 +375,7 @@ func (s *Service) connect(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if _, err := s.Social.Link(ctx, tx, by, u.ID, who); err != nil {
 		return err
 	}
-	return s.warn(ctx, tx, &owner{visit: v, user: u}, letter.AccountLinked, page.LinkedPath)
+	return s.warn(ctx, tx, &owner{visit: v, user: u}, "account_linked")
 }
 
 // disown takes from an account what somebody may have put there before its address was

@@ -67,6 +67,7 @@ type Identity struct {
 	Picture    string
 	CreatedAt  time.Time
 	UsedAt     time.Time
+	Held       bool // it signs nobody in until it is confirmed
 }
 
 // maxIdentities is how many accounts elsewhere a user may link.
@@ -75,7 +76,7 @@ const maxIdentities = 50
 // SignIn returns the user whose identity p is, and notes that it was used; found is
 // false if it is nobody's. What the provider says of the person is kept to show, and
 // changes nothing else. It returns ErrDisabled if the connection is not in use any
-// more.
+// more, and ErrHeld.
 func (s *Service) SignIn(ctx context.Context, tx *database.Tx, by access.Actor, p Profile) (user string, found bool, err error) {
 	if _, err := s.usable(ctx, tx, by.Tenant, p.Connection); err != nil {
 		return "", false, err

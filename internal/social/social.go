@@ -54,7 +54,7 @@ var (
 )
 
 // Problems are what Finish and what follows can return.
-var Problems = []*problem.Problem{ErrNotFound, ErrDisabled, ErrFlow, ErrCancelled, ErrUpstream, ErrLinked}
+var Problems = []*problem.Problem{ErrNotFound, ErrDisabled, ErrFlow, ErrCancelled, ErrUpstream, ErrLinked, ErrHeld}
 
 // Life is how long somebody may take at the provider.
 const Life = 30 * time.Minute

@@ -168,27 +168,33 @@ func sweepFlows(ctx context.Context, tx *database.Tx, before time.Time, limit in
 	return n, nil
 }
 
-const identityColumns = `id, connection_id, issuer, subject, user_id, email, name, picture, created_at, used_at`
+const identityColumns = `id, connection_id, issuer, subject, user_id, email, name, picture, created_at, used_at, held_at`
 
 func scanIdentity(row database.Scanner) (i Identity, err error) {
 	var created, used int64
-	err = row.Scan(&i.ID, &i.Connection, &i.Issuer, &i.Subject, &i.UserID, &i.Email, &i.Name, &i.Picture, &created, &used)
+	var held *int64
+	err = row.Scan(&i.ID, &i.Connection, &i.Issuer, &i.Subject, &i.UserID, &i.Email, &i.Name, &i.Picture, &created, &used, &held)
+	i.Held = held != nil
 	i.CreatedAt, i.UsedAt = at(created), at(used)
 	return i, err
 }
 
-// useIdentity finds by the whole key and nothing else.
+// useIdentity finds by the whole key and nothing else. One that is held is not used.
 func useIdentity(ctx context.Context, tx *database.Tx, tenant string, p Profile) (id, user string, err error) {
+	var held *int64
 	err = tx.QueryRow(ctx, `
 		UPDATE identities SET email = $5, name = $6, picture = $7, used_at = $8
 		WHERE tenant_id = $1 AND connection_id = $2 AND issuer = $3 AND subject = $4
-		RETURNING id, user_id`,
-		tenant, p.Connection, p.Issuer, p.Subject, p.Email, p.Name, p.Picture, tx.Millis()).Scan(&id, &user)
+		RETURNING id, user_id, held_at`,
+		tenant, p.Connection, p.Issuer, p.Subject, p.Email, p.Name, p.Picture, tx.Millis()).Scan(&id, &user, &held)
 	if errors.Is(err, database.ErrNoRows) {
 		return "", "", nil
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("use identity: %w", err)
+	}
+	if held != nil {
+		return "", "", ErrHeld
 	}
 	return id, user, nil
 }
