@@ -29,6 +29,7 @@ var verifiers = map[string]string{
 	"POST /signin/second/enroll":  "no secret: the first factor was proved, and there is no second",
 	"POST /signin/second/confirm": "no secret: whoever may ask is shown the key",
 	"POST /signin/recover":        ratelimit.Redeem.Name,
+	"POST /signin/not-me":         ratelimit.Redeem.Name,
 	"POST /signout":               "no secret",
 
 	"POST /signin/passkey":               ratelimit.Redeem.Name,
@@ -68,6 +69,7 @@ var verifiers = map[string]string{
 	"POST /sso/{connection}/callback":        "a state is random and used up by one try",
 	"POST /account/linked/with/{connection}": "no secret: the browser's session decides",
 	"POST /account/linked/confirm":           "no secret: the browser's session decides",
+	"POST /account/linked/mine":              "no secret: the browser's session decides",
 	"POST /account/linked/remove":            "no secret: the browser's session decides",
 
 	"POST /api/v1/auth/social/{connection}/nonce": "no secret: it begins a sign-in elsewhere",
