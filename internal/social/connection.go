@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/rp"
 )
 
 // Problems of connections.
@@ -127,7 +128,7 @@ func (o *Settings) check() error {
 			return ErrInvalid.Saying("An entry of settings.email_domains is a domain, such as example.com.").In("settings.email_domains")
 		}
 	}
-	if o.Directory != "" && !slices.Contains([]string{"common", "organizations", "consumers"}, o.Directory) && !directoryForm.MatchString(o.Directory) {
+	if o.Directory != "" && !slices.Contains([]string{"common", "organizations", "consumers"}, o.Directory) && !rp.IsDirectory(o.Directory) {
 		return ErrInvalid.Saying("settings.directory is common, organizations, consumers or the id of a directory.").In("settings.directory")
 	}
 	return nil
@@ -227,7 +228,7 @@ func (s *Service) seal(ctx context.Context, tenant string, c *Connection, secret
 	if secret == "" {
 		return nil
 	}
-	box, err := s.Box(ctx, tenant)
+	box, err := s.box(ctx, tenant)
 	if err != nil {
 		return err
 	}
@@ -240,7 +241,7 @@ func (s *Service) secret(ctx context.Context, c Connection) (string, error) {
 	if len(c.sealed) == 0 {
 		return "", nil
 	}
-	box, err := s.Box(ctx, c.tenant)
+	box, err := s.box(ctx, c.tenant)
 	if err != nil {
 		return "", err
 	}

@@ -92,7 +92,7 @@ func (s *Service) keepTokens(ctx context.Context, tx *database.Tx, tenant, id st
 	if p.Tokens == nil {
 		return nil
 	}
-	box, err := s.Box(ctx, tenant)
+	box, err := s.box(ctx, tenant)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (s *Service) Tokens(ctx context.Context, db database.Reader, tenant, id str
 	if err != nil || len(sealed) == 0 {
 		return nil, err
 	}
-	box, err := s.Box(ctx, tenant)
+	box, err := s.box(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (s *Service) Tokens(ctx context.Context, db database.Reader, tenant, id str
 // Keep holds p for an attempt, under the id of the flow that it came by, until it is
 // settled whose it is. Of an attempt one is held: the next takes its place.
 func (s *Service) Keep(ctx context.Context, tx *database.Tx, by access.Actor, f Flow, p Profile) error {
-	box, err := s.Box(ctx, by.Tenant)
+	box, err := s.box(ctx, by.Tenant)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (s *Service) Kept(ctx context.Context, db database.Reader, tenant, attempt 
 }
 
 func (s *Service) open(ctx context.Context, tenant, id string, sealed []byte) (p Profile, err error) {
-	box, err := s.Box(ctx, tenant)
+	box, err := s.box(ctx, tenant)
 	if err != nil {
 		return p, err
 	}

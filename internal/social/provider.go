@@ -2,11 +2,10 @@ package social
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
 
-	"golang.org/x/oauth2"
+	"github.com/cardea-id/cardea/internal/rp"
 )
 
 // Kinds of provider beside the known ones.
@@ -39,7 +38,7 @@ type provider struct {
 	claims map[string]string // where it differs from usual
 	// vouches reports whether what the provider says of an address can be relied on;
 	// nil: when email_verified is true, and nothing like true.
-	vouches func(c Connection, claims claims) bool
+	vouches func(c Connection, claims rp.Claims) bool
 }
 
 // microsoftPersonal is where Microsoft keeps accounts that belong to no organization.
@@ -50,11 +49,11 @@ const microsoftPersonal = "9188040d-6c67-4c5b-b112-36a304b66dad"
 var providers = map[string]provider{
 	"google": {
 		Name: "Google", Icon: "google", issuer: "https://accounts.google.com", openID: true, scopes: []string{"openid", "email", "profile"},
-		vouches: func(c Connection, claims claims) bool {
+		vouches: func(c Connection, claims rp.Claims) bool {
 			// Google is the authority for its own addresses and for those of the domains it
 			// hosts; others it has checked once, and they may be somebody else's by now.
-			email := strings.ToLower(claims.text("email"))
-			return claims.isTrue("email_verified") && (strings.HasSuffix(email, "@gmail.com") || claims.text("hd") != "" && strings.HasSuffix(email, "@"+strings.ToLower(claims.text("hd"))))
+			email := strings.ToLower(claims.Text("email"))
+			return claims.IsTrue("email_verified") && (strings.HasSuffix(email, "@gmail.com") || claims.Text("hd") != "" && strings.HasSuffix(email, "@"+strings.ToLower(claims.Text("hd"))))
 		},
 	},
 	"microsoft": {
@@ -62,7 +61,7 @@ var providers = map[string]provider{
 		scopes: []string{"openid", "email", "profile"},
 		// "email" is whatever an administrator of any directory has written there. That
 		// the domain is the directory's own is told by a claim that must be asked for.
-		vouches: func(_ Connection, claims claims) bool { return claims.isTrue("xms_edov") },
+		vouches: func(_ Connection, claims rp.Claims) bool { return claims.IsTrue("xms_edov") },
 	},
 	"github": {
 		Name: "GitHub", Icon: "github", issuer: "https://github.com", auth: "https://github.com/login/oauth/authorize", token: "https://github.com/login/oauth/access_token",
@@ -72,8 +71,8 @@ var providers = map[string]provider{
 	"apple": {
 		Name: "Apple", Icon: "apple", issuer: "https://appleid.apple.com", openID: true, scopes: []string{"name", "email"}, secretInBody: true, noPKCE: true, formPost: true,
 		// Apple documents the claim as a boolean or the word.
-		vouches: func(_ Connection, claims claims) bool {
-			return claims.isTrue("email_verified") || claims.text("email_verified") == "true"
+		vouches: func(_ Connection, claims rp.Claims) bool {
+			return claims.IsTrue("email_verified") || claims.Text("email_verified") == "true"
 		},
 	},
 	"facebook": {
@@ -109,7 +108,7 @@ var providers = map[string]provider{
 	OAuth2: {Name: "OAuth 2", Icon: "connection"},
 }
 
-func never(Connection, claims) bool { return false }
+func never(Connection, rp.Claims) bool { return false }
 
 // Kinds lists the providers by name.
 func Kinds() (out []string) {
@@ -131,9 +130,6 @@ func (s *Service) provider(kind string) provider {
 // isOpenID reports whether a connection's proofs are ID tokens.
 func (p provider) isOpenID(Connection) bool { return p.openID }
 
-// directoryForm is the id of a directory of Microsoft.
-var directoryForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-
 // of returns the provider as a connection's settings make it.
 func (p provider) of(c Connection) provider {
 	o := c.Settings
@@ -147,7 +143,7 @@ func (p provider) of(c Connection) provider {
 		if directory == "consumers" {
 			directory = microsoftPersonal
 		}
-		if directoryForm.MatchString(directory) {
+		if rp.IsDirectory(directory) {
 			p.issuer = base + "/" + directory + "/v2.0"
 		}
 	}
@@ -187,49 +183,10 @@ func (p provider) at(base, kind string) provider {
 	return p
 }
 
-// client is the OAuth 2 client of a connection.
-func (p provider) client(c Connection, m metadata, secret, redirect string) *oauth2.Config {
-	style := oauth2.AuthStyleInHeader
-	switch cmp.Or(c.Settings.TokenAuth, m.tokenAuth()) {
-	case "client_secret_post", "none":
-		style = oauth2.AuthStyleInParams
-	case "":
-		if p.secretInBody {
-			style = oauth2.AuthStyleInParams
-		}
+// client is our client at the provider of a connection.
+func (p provider) client(c Connection) rp.Client {
+	return rp.Client{
+		ID: c.ClientID, Issuer: p.issuer, OpenID: p.openID, Discovery: p.discovery, Authorization: p.auth, Token: p.token, Userinfo: p.userinfo,
+		Scopes: p.scopes, TokenAuth: c.Settings.TokenAuth, SecretInBody: p.secretInBody,
 	}
-	return &oauth2.Config{
-		ClientID: c.ClientID, ClientSecret: secret, RedirectURL: redirect, Scopes: p.scopes,
-		Endpoint: oauth2.Endpoint{AuthURL: m.Authorization, TokenURL: m.Token, AuthStyle: style},
-	}
-}
-
-// checkIssuer compares the "iss" of an answer (RFC 9207, section 2.4). A provider that
-// says it always sends one is not believed without.
-func (p provider) checkIssuer(c Connection, m metadata, iss string) error {
-	switch {
-	case iss == "" && !m.SendsIssuer:
-		return nil
-	case iss == "":
-		return ErrUpstream.Because("the answer has no iss, which the provider says it always has")
-	case iss == m.Issuer, strings.Contains(m.Issuer, tenantPart) && matches(m.Issuer, iss, ""):
-		return nil
-	}
-	return ErrUpstream.Because("the answer is of another issuer")
-}
-
-const tenantPart = "{tenantid}"
-
-// matches compares an issuer with a pattern in which {tenantid} stands for the id of a
-// directory: that one, if directory is not empty.
-func matches(pattern, issuer, directory string) bool {
-	before, after, found := strings.Cut(pattern, tenantPart)
-	if !found {
-		return issuer == pattern
-	}
-	id, ok := strings.CutPrefix(issuer, before)
-	if ok {
-		id, ok = strings.CutSuffix(id, after)
-	}
-	return ok && directoryForm.MatchString(id) && (directory == "" || directory == id)
 }

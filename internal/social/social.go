@@ -28,6 +28,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"sync"
 	"time"
@@ -38,6 +39,7 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/rp"
 	"github.com/cardea-id/cardea/internal/secret"
 )
 
@@ -72,10 +74,25 @@ type Service struct {
 	// Origin returns the address at which a tenant's browsers come back, without a path.
 	Origin func(ctx context.Context, tenant string) (string, error)
 
-	replaced  map[string]provider // by tests, which play the part of a provider
-	documents cache[metadata]
-	keys      cache[keys]
-	enabled   database.Fresh[[]Connection]
+	replaced map[string]provider // by tests, which play the part of a provider
+	boxes    sync.Map            // of *secret.Box by tenant, see box
+	once     sync.Once
+	rp       *rp.Party
+	enabled  database.Fresh[[]Connection]
+}
+
+// box is the box of a tenant, kept for good: a tenant's key is made once. It is opened
+// at the latest when a flow begins or ends, before the transactions that seal what came
+// of it: these must not ask for a second connection.
+func (s *Service) box(ctx context.Context, tenant string) (*secret.Box, error) {
+	if kept, ok := s.boxes.Load(tenant); ok {
+		return kept.(*secret.Box), nil
+	}
+	box, err := s.Box(ctx, tenant)
+	if err == nil {
+		s.boxes.Store(tenant, box)
+	}
+	return box, err
 }
 
 // Purposes of a flow.
@@ -106,7 +123,7 @@ func (s *Service) Start(ctx context.Context, by access.Actor, r Request) (locati
 	if err != nil {
 		return "", err
 	}
-	p, m, err := s.upstream(ctx, c)
+	p, at, err := s.upstream(ctx, c)
 	if err != nil {
 		return "", err
 	}
@@ -117,32 +134,19 @@ func (s *Service) Start(ctx context.Context, by access.Actor, r Request) (locati
 	if err != nil {
 		return "", err
 	}
-	o := p.client(c, m, "", r.RedirectURI)
-	return o.AuthCodeURL(state, p.parameters(c, r, f)...), nil
+	return at.AuthURL(r.RedirectURI, state, f.verifier, p.parameters(c, r, f)), nil
 }
 
 // parameters are those of an authorization request beside the usual ones.
-func (p provider) parameters(c Connection, r Request, f flow) (out []oauth2.AuthCodeOption) {
-	set := func(name, value string) {
-		if value != "" {
-			out = append(out, oauth2.SetAuthURLParam(name, value))
-		}
-	}
-	if f.verifier != "" {
-		out = append(out, oauth2.S256ChallengeOption(f.verifier))
-	}
+func (p provider) parameters(c Connection, r Request, f flow) map[string]string {
+	out := map[string]string{"hd": c.Settings.HostedDomain}
 	if p.isOpenID(c) {
-		set("nonce", f.Nonce)
-		set("login_hint", r.LoginHint)
-		set("ui_locales", r.Language)
+		out["nonce"], out["login_hint"], out["ui_locales"] = f.Nonce, r.LoginHint, r.Language
 	}
 	if p.formPost {
-		set("response_mode", "form_post")
+		out["response_mode"] = "form_post"
 	}
-	set("hd", c.Settings.HostedDomain)
-	for name, value := range p.params {
-		set(name, value)
-	}
+	maps.Copy(out, p.params)
 	return out
 }
 
@@ -157,7 +161,7 @@ type flow struct {
 }
 
 func (s *Service) newFlow(ctx context.Context, tenant string, c Connection, r Request, purpose string) (f flow, state string, err error) {
-	box, err := s.Box(ctx, tenant)
+	box, err := s.box(ctx, tenant)
 	if err != nil {
 		return f, "", err
 	}
@@ -235,12 +239,12 @@ func (s *Service) Finish(ctx context.Context, by access.Actor, r Return) (Profil
 		return Profile{}, Flow{}, err
 	}
 	out := Flow{f.ID, f.Attempt}
-	p, m, err := s.upstream(ctx, c)
+	p, at, err := s.upstream(ctx, c)
 	if err != nil {
 		return Profile{}, out, err
 	}
-	if err := p.checkIssuer(c, m, r.Issuer); err != nil {
-		return Profile{}, out, err
+	if err := at.CheckIssuer(r.Issuer); err != nil {
+		return Profile{}, out, ofProvider(err)
 	}
 	switch {
 	case r.Error != "":
@@ -248,7 +252,7 @@ func (s *Service) Finish(ctx context.Context, by access.Actor, r Return) (Profil
 	case r.Code == "":
 		return Profile{}, out, ErrUpstream.Because("neither code nor error")
 	}
-	who, err := s.exchange(ctx, c, p, m, f, r)
+	who, err := s.exchange(ctx, c, p, at, f, r)
 	return who, out, err
 }
 
@@ -264,6 +268,10 @@ const maxCode = 4096
 // spend uses a flow up, if its connection is still in use.
 func (s *Service) spend(ctx context.Context, tenant, connection, purpose, state string, browser []byte) (f flow, c Connection, err error) {
 	hash := secret.Hash(state)
+	box, err := s.box(ctx, tenant)
+	if err != nil {
+		return f, c, err
+	}
 	var sealed []byte
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		if f, sealed, err = spendFlow(ctx, tx, tenant, hash, connection, purpose, append([]byte{}, browser...)); err != nil {
@@ -280,10 +288,6 @@ func (s *Service) spend(ctx context.Context, tenant, connection, purpose, state 
 		err = ErrDisabled
 	}
 	if err != nil || len(sealed) == 0 {
-		return f, c, err
-	}
-	box, err := s.Box(ctx, tenant)
-	if err != nil {
 		return f, c, err
 	}
 	verifier, err := box.Open(flowPlace(hash, "verifier"), sealed)
@@ -314,81 +318,16 @@ func (s *Service) FinishCredential(ctx context.Context, by access.Actor, connect
 		return Profile{}, Flow{}, err
 	}
 	out := Flow{f.ID, f.Attempt}
-	p, m, err := s.upstream(ctx, c)
+	p, at, err := s.upstream(ctx, c)
 	if err != nil {
 		return Profile{}, out, err
 	}
-	claims, err := s.verify(ctx, c, p, m, credential, f.Nonce, "")
+	claims, err := verify(ctx, c, at, credential, f.Nonce, "")
 	if err != nil {
 		return Profile{}, out, err
 	}
 	who, err := p.profile(c, claims)
 	return who, out, err
-}
-
-// cache keeps what providers publish, by address.
-type cache[T any] struct {
-	mu      sync.Mutex
-	entries map[string]*entry[T]
-}
-
-// maxCached is how many are kept; when there are more it starts over.
-const maxCached = 1000
-
-// entry returns that of an address, which the caller has locked by its channel.
-func (c *cache[T]) entry(ctx context.Context, address string) (*entry[T], error) {
-	c.mu.Lock()
-	e := c.entries[address]
-	if e == nil {
-		if c.entries == nil || len(c.entries) >= maxCached {
-			c.entries = map[string]*entry[T]{}
-		}
-		e = &entry[T]{busy: make(chan struct{}, 1)}
-		c.entries[address] = e
-	}
-	c.mu.Unlock()
-	select { // one asks, the others wait for what it learns
-	case e.busy <- struct{}{}:
-		return e, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// An entry is what was fetched from one address. Whoever has put something into busy
-// may use the rest.
-type entry[T any] struct {
-	busy   chan struct{}
-	value  T
-	until  time.Time // when it must be fetched anew
-	failed time.Time // when fetching failed last
-	anew   time.Time // when it was fetched before its time last
-}
-
-func (e *entry[T]) release() { <-e.busy }
-
-// failPause is how long a provider that did not answer is left alone.
-const failPause = 10 * time.Second
-
-// fetch returns what is kept, or fetches it. A provider that fails is not asked again
-// for a while, so that it does not hold up everybody who tries.
-func (e *entry[T]) fetch(ctx context.Context, now time.Time, life time.Duration, load func() (T, error)) (T, error) {
-	if now.Before(e.until) {
-		return e.value, nil
-	}
-	if now.Before(e.failed.Add(failPause)) {
-		return e.value, ErrUpstream.Because("it failed a moment ago and is left alone")
-	}
-	value, err := load()
-	if ctx.Err() != nil { // it says nothing of the provider
-		return value, ctx.Err()
-	}
-	if err != nil {
-		e.failed = now
-		return value, err
-	}
-	e.value, e.until, e.failed = value, now.Add(life), time.Time{}
-	return value, nil
 }
 
 // isURL reports whether s is an address that people may be sent to or shown.
