@@ -23,7 +23,7 @@ var floors = []string{
 	// Nouns.
 	"tenant role session letter user org password token",
 	// Ways to prove who one is.
-	"passwordless passkey mfa sso/samlxml social sso scim",
+	"passwordless passkey mfa rp sso/samlxml social sso scim",
 	// Fronts and journeys.
 	"transfer kobil signin oidc testidp",
 	// Roof.
