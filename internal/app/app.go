@@ -221,6 +221,7 @@ func (a *App) mount() error {
 	a.mountHealth()
 	a.Tenants.Mount(a.Router)
 	a.Users.Mount(a.Router)
+	(&role.Service{DB: a.DB, Held: user.Held, Dropped: user.DropRole, Changed: a.Tokens.Forget}).Mount(a.Router)
 	a.Imports.Mount(a.Router)
 	a.mountIdentity()
 	if err := a.Imports.Handle(a.Jobs); err != nil {

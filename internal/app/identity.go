@@ -61,6 +61,7 @@ func (a *App) buildIdentity() (err error) {
 	a.Sessions = &session.Service{DB: a.DB, Box: a.Tenants.Box}
 	a.Tokens = &token.Service{DB: a.DB, Ring: a.Ring, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions}
 	a.Tenants.Tokens = a.Tokens.Authenticate
+	a.Users.Changed = a.Tokens.Forget
 	a.Passkeys = &passkey.Service{DB: a.DB, Box: a.Tenants.Box}
 	a.Codes = &passwordless.Service{DB: a.DB, Boxes: a.Notify.Boxes, Limits: limits, Notify: a.Notify}
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}

@@ -80,6 +80,8 @@ type site struct {
 	world    *apptest.World
 	stranger *apptest.Tenant
 	values   map[string]string // for the wildcards of addresses
+
+	permission string // of the tenant's making
 }
 
 func (s *site) with(key string) apptest.Client {
@@ -134,6 +136,7 @@ func newSite(t *testing.T, w *apptest.World, stranger *apptest.Tenant, route web
 	}
 	s.IP = fmt.Sprintf("2001:db8:%x::1", n) // bad keys are counted by address
 	s.values = map[string]string{"tenant": s.Slug, "name": slug, "roleName": fmt.Sprintf("role-%d", n), "version": "v", "file...": "cardea.css", "$": ""}
+	s.permission = s.made(t, "/api/v1/permissions", `{"name": "`+slug+`"}`)
 	for _, other := range []string{"deviceId", "tmsId", "type", "connection", "passkeyid"} {
 		s.values[other] = "x"
 	}
@@ -212,11 +215,25 @@ func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path str
 		s.values["id"], _ = s.Post(t, "/api/v1/connections", `{"provider": "github", "client_id": "x", "client_secret": "x"}`).Want(t, 201).Object(t)["id"].(string)
 	case strings.HasPrefix(path, "/api/v1/keys/"):
 		s.values["id"], _ = s.Post(t, "/api/v1/keys", `{"name": "x", "scopes": ["users:read"]}`).Want(t, 201).Object(t)["id"].(string)
+	case strings.HasPrefix(path, "/api/v1/roles"):
+		s.values["roleId"] = s.made(t, "/api/v1/roles", fmt.Sprintf(`{"name": "role %d"}`, n))
+	case strings.HasPrefix(path, "/api/v1/permissions/"):
+		s.values["permissionid"] = s.made(t, "/api/v1/permissions", fmt.Sprintf(`{"name": "permission %d"}`, n))
 	case strings.Contains(path, "{name}") && route.Method == http.MethodDelete:
 		s.values["name"] = w.Tenant(t, fmt.Sprintf("gone%d", n)).Slug
 	case strings.Contains(path, "{roleName}"):
 		s.values["roleName"] = fmt.Sprintf("role%d", n)
 	}
+}
+
+// made makes something and returns its id.
+func (s *site) made(t *testing.T, path, body string) (id string) {
+	t.Helper()
+	a := s.Post(t, path, body)
+	if id, _ = a.Object(t)["id"].(string); id == "" {
+		t.Fatalf("make %s: %d %s", path, a.Status, a.Body)
+	}
+	return id
 }
 
 // startSession signs a user in.
@@ -244,8 +261,8 @@ func (s *site) address(t *testing.T, path string) string {
 	return path
 }
 
-// body is the example of the request, with names that are not taken and roles that
-// there are.
+// body is the example of the request, with names that are not taken, and roles and
+// permissions that there are and that give no right: nobody gives what they do not hold.
 func (s *site) body(route web.Route) any {
 	raw, ok := route.Doc.Request.(json.RawMessage)
 	if !ok {
@@ -254,7 +271,8 @@ func (s *site) body(route web.Route) any {
 	n := serial.Add(1)
 	return strings.NewReplacer(
 		"user@example.com", fmt.Sprintf("example%d@example.com", n), "ada@example.com", fmt.Sprintf("ada%d@example.com", n), `"username":"ada"`, fmt.Sprintf(`"username":"example%d"`, n),
-		`"realm":"acme"`, fmt.Sprintf(`"realm":"acme%d"`, n), "6694c133565dfee5166d1cb9", s.Roles["admin"].ID,
+		`"realm":"acme"`, fmt.Sprintf(`"realm":"acme%d"`, n), "6694c133565dfee5166d1cb9", s.Roles["digitanium_user"].ID, "6694c133565dfee5166d1cb7", s.permission,
+		`"slug":"test"`, fmt.Sprintf(`"slug":"test%d"`, n), "read:reports", fmt.Sprintf("read:reports%d", n),
 	).Replace(string(raw))
 }
 
@@ -272,7 +290,7 @@ func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
-			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x",
+			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "roleId": "x", "permissionid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {
@@ -292,7 +310,7 @@ func TestNoRouteAnswersOverPlainHTTP(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
-			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x",
+			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "roleId": "x", "permissionid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {

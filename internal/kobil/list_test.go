@@ -228,7 +228,11 @@ func TestAdminComesFromRoles(t *testing.T) {
 		for _, name := range []string{"owner", "admin", "digitanium_admin", "developer", "digitanium_user"} {
 			b.add(t, "demo", user.User{Username: name, RoleIDs: []string{b.roleID(t, "demo", name)}})
 		}
-		b.add(t, "demo", user.User{Username: "stranger", RoleIDs: []string{b.roleID(t, "acme", "owner")}})
+		stranger := b.add(t, "demo", user.User{Username: "stranger"})
+		b.write(t, func(tx *database.Tx) error {
+			_, err := tx.Exec(t.Context(), "UPDATE users SET role_ids = $3 WHERE tenant_id = $1 AND id = $2", b.ids["demo"], stranger.ID, `["`+b.roleID(t, "acme", "owner")+`"]`)
+			return err
+		})
 		var admins []string
 		for _, item := range b.ask(t, "GET", "/digitanium/v4/users", "").data(t)["userList"].([]any) {
 			if u := item.(map[string]any); u["admin"] == true {

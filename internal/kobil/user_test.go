@@ -451,6 +451,7 @@ func TestBadCredentialsChangeNothing(t *testing.T) {
 
 func TestRolesAreGivenByName(t *testing.T) {
 	runForms(t, func(t *testing.T, b *bench, f form) {
+		b.add(t, "demo", user.User{Username: "owner", IsActive: true, RoleIDs: []string{b.roleID(t, "demo", "owner")}})
 		made := b.ask(t, "POST", f.make, `{"username":"ada","realmRoles":["digitanium_admin","digitanium_user"],"ClientRoles":["developer","digitanium_user"]}`).is(t, 200, "OK", "", 5).data(t)
 		if made["admin"] != true {
 			t.Error("a digitanium_admin is no admin")

@@ -101,3 +101,64 @@ func holdPermissions(ctx context.Context, tx *database.Tx, tenant string, ids []
 	}
 	return listPermissions(ctx, tx, tenant, "AND id "+cond, arg)
 }
+
+// holdRole keeps a role as it is until the transaction ends.
+func holdRole(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	n, err := tx.Exec(ctx, "UPDATE roles SET modified_at = modified_at WHERE tenant_id = $1 AND id = $2 AND NOT is_deleted", tenant, id)
+	if err != nil {
+		return fmt.Errorf("hold role: %w", err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+func updateRole(ctx context.Context, tx *database.Tx, tenant string, r Role) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE roles SET name = $3, slug = $4, description = $5, permission_ids = $6, modified_at = $7
+		WHERE tenant_id = $1 AND id = $2`, tenant, r.ID, r.Name, r.Slug, r.Description, listOrNull(r.PermissionIDs), tx.Millis())
+	if database.IsDuplicate(err) {
+		return ErrExists
+	}
+	if err != nil {
+		return fmt.Errorf("update role: %w", err)
+	}
+	return nil
+}
+
+func updatePermission(ctx context.Context, tx *database.Tx, tenant string, p Permission) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE permissions SET name = $3, slug = $4, description = $5, modified_at = $6
+		WHERE tenant_id = $1 AND id = $2`, tenant, p.ID, p.Name, p.Slug, p.Description, tx.Millis())
+	if database.IsDuplicate(err) {
+		return ErrPermissionExists
+	}
+	if err != nil {
+		return fmt.Errorf("update permission: %w", err)
+	}
+	return nil
+}
+
+// markDeleted deletes a row of one of the two tables but for the row itself, and frees
+// its slug: no slug has a DEL in it.
+func markDeleted(ctx context.Context, tx *database.Tx, tenant, table, id, slug string) error {
+	_, err := tx.Exec(ctx, "UPDATE "+table+" SET is_deleted = TRUE, slug = $3, modified_at = $4 WHERE tenant_id = $1 AND id = $2",
+		tenant, id, slug+"\x7f"+id, tx.Millis())
+	if err != nil {
+		return fmt.Errorf("delete from %s: %w", table, err)
+	}
+	return nil
+}
+
+// dropPermission takes a permission out of the lists of all roles.
+func dropPermission(ctx context.Context, tx *database.Tx, tenant, id string) error {
+	quoted := `"` + id + `"`
+	_, err := tx.Exec(ctx, `
+		UPDATE roles SET permission_ids = NULLIF(REPLACE(REPLACE(REPLACE(permission_ids, $2, ''), $3, ''), $4, ''), '[]'), modified_at = $5
+		WHERE tenant_id = $1 AND permission_ids LIKE $6`, tenant, ","+quoted, quoted+",", quoted, tx.Millis(), "%"+quoted+"%")
+	if err != nil {
+		return fmt.Errorf("take permission from roles: %w", err)
+	}
+	return nil
+}

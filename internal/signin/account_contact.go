@@ -251,9 +251,9 @@ func (s *Service) postContactCode(w http.ResponseWriter, r *http.Request, o *own
 // takeAddress makes an address that was proved the user's own, and tells them where
 // they were reached before.
 func (s *Service) takeAddress(ctx context.Context, o *owner, c contact, target string, ticket passwordless.Ticket) (in signedIn, err error) {
-	// How an administrator signs in may be changed by whoever may make administrators,
-	// and by themselves: hence roles:write, with a change that touches no role.
-	by := o.self(access.UsersWrite, access.RolesWrite)
+	// How somebody with roles signs in may be changed by whoever holds as much, and by
+	// themselves: hence everything, with a change that touches no role.
+	by := o.self(access.All...)
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		if _, err := s.Codes.RedeemCode(ctx, tx, by, ticket); err != nil {
 			return err

@@ -396,6 +396,10 @@ func (s *Service) permissions(ctx context.Context, tenantID string, a Access) (m
 	return slices.DeleteFunc(may, func(p access.Permission) bool { return !slices.Contains(held, p) }), err
 }
 
+// Forget has what users may do by their roles read anew, after a change in this
+// process. Others see it within database.MaxAge.
+func (s *Service) Forget() { s.actors.Clear() }
+
 // held is what a user may do by their roles.
 func (s *Service) held(ctx context.Context, tenantID, id string) ([]access.Permission, error) {
 	u, err := s.Users.Find(ctx, s.DB, access.System(tenantID), id)

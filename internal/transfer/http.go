@@ -239,6 +239,9 @@ func (s *Service) enqueue(ctx context.Context, by access.Actor, o Options, name 
 		return kept{}, err
 	}
 	m := kept{options: o, Source: name}
+	if o.Roles {
+		m.options.Rights = by.Permissions()
+	}
 	m.ID, m.Size = secret.ID(s.DB.Now()), r.length
 	if m.secret, err = s.sealSigner(ctx, by.Tenant, m.ID, o.Firebase.SignerKey); err != nil {
 		return kept{}, err

@@ -235,7 +235,7 @@ func (s *Service) checkKey(ctx context.Context, by access.Actor) error {
 func actorOf(m kept) access.Actor {
 	may := []access.Permission{access.UsersRead, access.UsersWrite}
 	if m.options.Roles {
-		may = append(may, access.RolesWrite)
+		may = append(may, m.options.Rights...)
 	}
 	return m.Actor.With(may...)
 }

@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/user"
@@ -73,9 +74,12 @@ type Options struct {
 	OnConflict string            `json:"on_conflict,omitempty"` // Skip unless set
 	DryRun     bool              `json:"dry_run,omitempty"`     // judge every record, write nobody
 	// Roles imports the users' roles too. The actor then needs roles:write.
-	Roles       bool     `json:"roles,omitempty"`
-	NoPasswords bool     `json:"no_passwords,omitempty"` // leaves the hashes out
-	Firebase    Firebase `json:"firebase,omitzero"`
+	Roles bool `json:"roles,omitempty"`
+	// Rights are what the actor held who asked for an import of roles in the
+	// background: nobody gives more.
+	Rights      []access.Permission `json:"rights,omitempty"`
+	NoPasswords bool                `json:"no_passwords,omitempty"` // leaves the hashes out
+	Firebase    Firebase            `json:"firebase,omitzero"`
 
 	// Report, if set, gets a line of JSON for each Refusal: in the order of the file
 	// when the import is done, as they are found in a dry run.

@@ -17,7 +17,8 @@ import (
 // added. A user that comes with an id keeps it; the others get ids that ascend in
 // their order. Times that are set are kept. One event of the log stands for all of
 // them and names the import that they are part of. The actor needs users:write,
-// and roles:write to give roles. A thousand users at a time are a good measure: more
+// and to give
+// roles roles:write and what is in them. A thousand users at a time are a good measure: more
 // would only keep other writers waiting.
 //
 // The error is that of the transaction as a whole. If it satisfies
@@ -27,9 +28,13 @@ func (s *Service) Import(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := by.Require(access.UsersWrite); err != nil {
 		return nil, err
 	}
+	roles, err := judgeRoles(ctx, tx, by, users)
+	if err != nil {
+		return nil, err
+	}
 	refused = make([]error, len(users))
 	for i := range users {
-		refused[i] = s.complete(tx, by, &users[i])
+		refused[i] = s.complete(tx, by, &users[i], roles)
 	}
 	if err := refuseTakenIDs(ctx, tx, by.Tenant, users, refused); err != nil {
 		return nil, err
@@ -55,10 +60,16 @@ func (s *Service) Import(ctx context.Context, tx *database.Tx, by access.Actor, 
 		Detail: map[string]any{"users": len(added), "first_id": added[0].ID, "last_id": added[len(added)-1].ID}})
 }
 
-// complete fills in what Create would have set, and checks.
-func (s *Service) complete(tx *database.Tx, by access.Actor, u *User) error {
+// complete fills in what Create would have set, and checks. roles is what judgeRoles
+// says.
+func (s *Service) complete(tx *database.Tx, by access.Actor, u *User, roles map[string]error) error {
 	if len(u.RoleIDs) > 0 {
 		if err := by.Require(access.RolesWrite); err != nil {
+			return err
+		}
+	}
+	for _, id := range u.RoleIDs {
+		if err := roles[id]; err != nil {
 			return err
 		}
 	}

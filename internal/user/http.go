@@ -14,6 +14,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -192,19 +193,19 @@ func (s *Service) Mount(r *web.Router) {
 			Doc: web.Doc{Tag: tag, Summary: "Get a user by e-mail address", Text: "Answers the short form: id and connection_type instead of _id and connection_id.",
 				Errors: problems{ErrNotFound, ErrEmail}, Example: exampleShort}},
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.putUser),
-			Doc: web.Doc{Tag: tag, Summary: "Update a user", Text: "What the body does not name stays as it is, and names it does not know are ignored. A new e-mail address is unverified. A password can not be set here.",
-				Errors: append(problems{ErrNotFound, ErrExists}, fields...), Request: exampleUpdate, Example: exampleUpdated()}},
+			Doc: web.Doc{Tag: tag, Summary: "Update a user", Text: "What the body does not name stays as it is, and names it does not know are ignored. A new e-mail address is unverified. A password can not be set here. The last owner can not be disabled.",
+				Errors: append(problems{ErrNotFound, ErrExists, ErrLastOwner}, fields...), Request: exampleUpdate, Example: exampleUpdated()}},
 		{Method: "POST", Paths: []string{"/api/v1/users/{userid}/verify"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postVerify),
 			Doc: web.Doc{Tag: tag, Summary: "Set whether a user's e-mail address is verified", Text: "The booleans true and false are taken too, and the misspelt name vefification_status.",
 				Errors: problems{ErrNotFound}, Request: exampleVerify, Example: exampleVerified()}},
 		{Method: "DELETE", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.deleteUser),
-			Doc: web.Doc{Tag: tag, Summary: "Delete a user", Text: "The body, if there is one, is not read.", Errors: problems{ErrNotFound}, Example: deleted{true}}},
+			Doc: web.Doc{Tag: tag, Summary: "Delete a user", Text: "The body, if there is one, is not read. The last owner stays.", Errors: problems{ErrNotFound, ErrLastOwner}, Example: deleted{true}}},
 		{Method: "DELETE", Paths: []string{"/api/v1/users/{$}", "/api/v1/users"}, Endpoint: web.Refuse(ErrUnnamed),
 			Doc: web.Doc{Tag: tag, Summary: "Refuse to delete without an id", Text: "The contract's sample lacks the id. This always answers an error and deletes nobody.",
 				Errors: problems{ErrUnnamed}}},
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}/roles"}, Needs: access.RolesWrite, Endpoint: web.JSON(http.StatusOK, s.putRoles),
-			Doc: web.Doc{Tag: tag, Summary: "Replace a user's roles", Text: "A bare array of ids and a single id as a string are taken too.",
-				Errors: problems{ErrNotFound, ErrRole, ErrInvalid}, Request: exampleRoles, Example: exampleWithRole()}},
+			Doc: web.Doc{Tag: tag, Summary: "Replace a user's roles", Text: "A bare array of ids and a single id as a string are taken too. Nobody gives or takes a role that holds more than they do, and the last owner stays.",
+				Errors: problems{ErrNotFound, ErrRole, ErrInvalid, role.ErrGrant, ErrLastOwner}, Request: exampleRoles, Example: exampleWithRole()}},
 		{Method: "GET", Paths: []string{"/api/account/identity/users/{userid}/organizations", "/api/v1/users/{userid}/organizations"}, Needs: access.OrganizationsRead,
 			Endpoint: web.JSON(http.StatusOK, s.getOrganizations),
 			Doc:      web.Doc{Tag: tag, Summary: "List a user's organizations", Errors: problems{ErrNotFound}, Example: exampleOrganizations}},
@@ -542,8 +543,6 @@ func (r *putRolesRequest) UnmarshalJSON(b []byte) error {
 // Schema tells the API description the documented form.
 func (putRolesRequest) Schema() any { return roles{} }
 
-// putRoles stores role ids as they are given. One that names no role of the tenant
-// grants nothing, as roles are looked up in the tenant.
 func (s *Service) putRoles(ctx context.Context, by access.Actor, in putRolesRequest) (Full, error) {
 	if in.RoleID == nil {
 		return Full{}, web.ErrBody.Saying("role_id is required: an array of role ids.").In("role_id")

@@ -27,18 +27,18 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
-	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
 )
 
 // Problems of users.
 var (
-	ErrNotFound = problem.New(problem.NotFound, "user_not_found", "There is no such user.")
-	ErrExists   = problem.New(problem.Conflict, "user_exists", "The e-mail address, phone number or username belongs to a user already.")
-	ErrInvalid  = problem.New(problem.Invalid, "invalid_user", "The user is not valid.")
-	ErrRole     = problem.New(problem.Invalid, "invalid_role", "A role id has 24 hex digits.").In("role_id")
-	ErrNobody   = ErrInvalid.Saying("A user needs an e-mail address, a phone number or a username.")
+	ErrNotFound  = problem.New(problem.NotFound, "user_not_found", "There is no such user.")
+	ErrExists    = problem.New(problem.Conflict, "user_exists", "The e-mail address, phone number or username belongs to a user already.")
+	ErrInvalid   = problem.New(problem.Invalid, "invalid_user", "The user is not valid.")
+	ErrRole      = problem.New(problem.Invalid, "invalid_role", "A role id has 24 hex digits.").In("role_id")
+	ErrLastOwner = problem.New(problem.Conflict, "last_owner", "The tenant would be left without an owner who can sign in. Make somebody else an owner first.")
+	ErrNobody    = ErrInvalid.Saying("A user needs an e-mail address, a phone number or a username.")
 )
 
 // Limits of what a user may hold, in bytes.
@@ -89,6 +89,8 @@ type Service struct {
 	Box func(ctx context.Context, tenant string) (*secret.Box, error)
 	// Connection returns the id of the connection of users made by hand.
 	Connection func(tenant string) string
+	// Changed, if set, is told when what users may do has changed.
+	Changed func()
 
 	totals  totals
 	owners  sync.Map // tenant -> owner
@@ -174,7 +176,7 @@ func parseName(field, s string) (string, error) {
 
 // Create adds a user. ID, times and the connection are set here; of 50 at once
 // with the same address one succeeds and the others get ErrExists. The actor
-// needs users:write, and roles:write to give roles.
+// needs users:write, and to give roles roles:write and what is in them.
 func (s *Service) Create(ctx context.Context, tx *database.Tx, by access.Actor, u User) (User, error) {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return User{}, err
@@ -185,6 +187,9 @@ func (s *Service) Create(ctx context.Context, tx *database.Tx, by access.Actor, 
 		}
 	}
 	if err := u.Check(); err != nil {
+		return User{}, err
+	}
+	if err := checkRoles(ctx, tx, by, nil, u.RoleIDs); err != nil {
 		return User{}, err
 	}
 	u.ID, u.CreatedAt, u.ModifiedAt, u.LastLoginAt = tx.NewID(), tx.Now, tx.Now, time.Time{}
@@ -275,8 +280,9 @@ func (c Change) apply(u *User) (changed []string) {
 }
 
 // Update changes a user and returns it. Nothing to change is no error. The actor
-// needs users:write, and roles:write to change roles or how an administrator signs
-// in.
+// needs users:write, and to change roles roles:write and what is in those given and
+// taken; to change how somebody with roles signs in, what is in theirs. ErrLastOwner if
+// the tenant would be left without an active owner.
 func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, id string, c Change) (User, error) {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return User{}, err
@@ -311,6 +317,12 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := u.Check(); err != nil {
 		return User{}, err
 	}
+	if err := checkRoles(ctx, tx, by, old.RoleIDs, u.RoleIDs); err != nil {
+		return User{}, err
+	}
+	if err := keepOwner(ctx, tx, by.Tenant, old, u); err != nil {
+		return User{}, err
+	}
 	u.ModifiedAt = tx.Now
 	if err := reclaim(ctx, tx, by.Tenant, old, u); err != nil {
 		return User{}, err
@@ -319,6 +331,7 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return User{}, err
 	}
 	queueSearch(tx, by.Tenant, u.ID, u.ID)
+	s.changed(tx)
 	if old.IsActive && !u.IsActive {
 		if _, err := session.EndAll(ctx, tx, by, id, "user_disabled"); err != nil {
 			return User{}, err
@@ -330,33 +343,6 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 // isSensitive reports whether c touches how the user signs in.
 func (c Change) isSensitive() bool {
 	return c.Username != nil || c.Email != nil || c.Phone != nil || c.EmailVerified != nil || c.PhoneVerified != nil || c.IsActive != nil || c.RequiredActions != nil
-}
-
-// guard lets only an actor with roles:write change how an administrator signs in:
-// whoever could would be an administrator soon.
-func guard(ctx context.Context, tx *database.Tx, by access.Actor, u User) error {
-	if len(u.RoleIDs) == 0 || by.May(access.RolesWrite) {
-		return nil
-	}
-	held, err := role.Resolve(ctx, tx, by.Tenant, u.RoleIDs)
-	if err == nil && held.IsAdmin() {
-		err = access.ErrDenied.Because("%s lacks roles:write for an administrator", by.Name)
-	}
-	return err
-}
-
-// Guard is for what belongs to a user and is kept elsewhere: it returns ErrNotFound,
-// or access.ErrDenied if the user is an administrator and the actor lacks
-// roles:write.
-func Guard(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
-	if by.May(access.RolesWrite) {
-		return nil
-	}
-	u, err := findUser(ctx, tx, by.Tenant, id)
-	if err != nil {
-		return err
-	}
-	return guard(ctx, tx, by, u)
 }
 
 // normalise brings addresses of a change into the form they are compared in.
@@ -378,7 +364,8 @@ func normalise(c *Change) error {
 }
 
 // Delete removes a user and, through foreign keys, everything that hangs on it.
-// The actor needs users:write, and roles:write to delete an administrator.
+// The actor needs users:write, and what is in the user's roles. ErrLastOwner for the
+// tenant's only active owner.
 func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return err
@@ -386,9 +373,17 @@ func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if !secret.IsID(id) {
 		return ErrNotFound
 	}
-	if err := Guard(ctx, tx, by, id); err != nil {
+	u, err := touchUser(ctx, tx, by.Tenant, id)
+	if err != nil {
 		return err
 	}
+	if err := guard(ctx, tx, by, u); err != nil {
+		return err
+	}
+	if err := keepOwner(ctx, tx, by.Tenant, u, User{}); err != nil {
+		return err
+	}
+	s.changed(tx)
 	if err := deleteUser(ctx, tx, by.Tenant, id); err != nil {
 		return err
 	}

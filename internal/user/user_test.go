@@ -32,9 +32,10 @@ const (
 // bench is the service on a database with a movable clock.
 type bench struct {
 	*user.Service
-	mu  sync.Mutex
-	now time.Time
-	by  access.Actor
+	mu    sync.Mutex
+	now   time.Time
+	by    access.Actor
+	roles map[string]role.Role // of tenant A, by slug
 }
 
 func newBench(db *database.DB) *bench {
@@ -58,7 +59,28 @@ func newBench(db *database.DB) *bench {
 func run(t *testing.T, test func(t *testing.T, b *bench)) {
 	t.Helper()
 	t.Parallel()
-	dbtest.Run(t, func(t *testing.T, db *database.DB) { test(t, newBench(db)) })
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		b := newBench(db)
+		b.addRoles(t)
+		test(t, b)
+	})
+}
+
+// addRoles makes tenant A with the built-in roles, and two that give nothing and have
+// the ids of tenants.
+func (b *bench) addRoles(t *testing.T) {
+	t.Helper()
+	err := b.DB.Write(t.Context(), func(tx *database.Tx) (err error) {
+		tx.Later("INSERT INTO tenants (id, slug, name, kind, settings, data_key, created_at, modified_at) VALUES ($1, $1, '', '', '{}', $2, 0, 0)", tenantA, []byte{1})
+		for _, id := range []string{tenantA, tenantB} {
+			tx.Later("INSERT INTO roles (tenant_id, id, name, slug, description, is_admin, created_at, modified_at) VALUES ($1, $2, $2, $2, '', FALSE, 0, 0)", tenantA, id)
+		}
+		b.roles, err = role.Seed(t.Context(), tx, tenantA)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (b *bench) pass(d time.Duration) {
@@ -377,17 +399,7 @@ func TestDeleteInheritsNothing(t *testing.T) {
 // Who may only write users must not become an administrator by way of one.
 func TestAdministratorsAreGuarded(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
-		var owner string
-		err := b.DB.Write(t.Context(), func(tx *database.Tx) error {
-			tx.Later("INSERT INTO tenants (id, slug, name, kind, settings, data_key, created_at, modified_at) VALUES ($1, $1, '', '', '{}', $2, 0, 0)", tenantA, []byte{1})
-			roles, err := role.Seed(t.Context(), tx, tenantA)
-			owner = roles[role.Owner].ID
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		admin, plain := b.create(t, user.User{Email: "admin@example.com", RoleIDs: []string{owner}}), b.create(t, user.User{Email: "ann@example.com", RoleIDs: []string{tenantB}})
+		admin, plain := b.create(t, user.User{Email: "admin@example.com", RoleIDs: []string{b.roles[role.Owner].ID}}), b.create(t, user.User{Email: "ann@example.com", RoleIDs: []string{tenantB}})
 		b.by = access.Visitor(tenantA, "").With(access.UsersRead, access.UsersWrite)
 		for _, c := range []user.Change{{Email: ptr("x@example.com")}, {Username: ptr("x")}, {Phone: ptr("+4915112345678")}, {IsActive: ptr(false)}, {EmailVerified: ptr(true)}, {RequiredActions: &[]string{}}} {
 			if _, err := b.tryUpdate(t.Context(), admin.ID, c); !errors.Is(err, access.ErrDenied) {
