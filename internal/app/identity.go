@@ -67,7 +67,7 @@ func (a *App) buildIdentity() (err error) {
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}
 	a.Social = &social.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf}
 	a.Tenants.Social = a.Social.Ways
-	a.Orgs = &org.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Limits: limits, Notify: a.Notify}
+	a.Orgs = &org.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Limits: limits, Notify: a.Notify, Rights: a.rightsOf}
 	a.SignIn = &signin.Service{
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Passkeys: a.Passkeys, Codes: a.Codes, Notify: a.Notify,
 		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
@@ -106,7 +106,7 @@ func (a *App) keepIdentity() {
 	a.Jobs.Every("rotate_keys", time.Hour, a.Ring.Rotate)
 	a.Jobs.Every("check_domains", time.Hour, a.Orgs.CheckDomains)
 	for name, sweep := range map[string]func(context.Context) error{
-		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep,
+		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep, "sweep_invitations": a.Orgs.Sweep,
 		"sweep_assertions": a.Provider.Sweep, "sweep_authorizations": a.Provider.SweepRequests,
 		"sweep_passkeys": a.Passkeys.Sweep,
 		"sweep_resets":   func(ctx context.Context) error { return password.SweepResets(ctx, a.DB) },

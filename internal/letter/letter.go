@@ -37,13 +37,14 @@ import (
 // A Kind is what a letter is about. It is the Purpose of its message.
 type Kind string
 
-// The kinds. The first four bring a link, a code or both; the others may have a link
+// The kinds. The first five bring a link, a code or both; the others may have a link
 // to where something can be done about it.
 const (
 	SignIn          Kind = "signin"
 	SignUp          Kind = "signup"
-	Verify          Kind = "verify" // an e-mail address or a phone number
-	Reset           Kind = "reset"  // choose a new password
+	Verify          Kind = "verify"     // an e-mail address or a phone number
+	Reset           Kind = "reset"      // choose a new password
+	Invitation      Kind = "invitation" // to an organization, which is the letter's Application
 	PasswordChanged Kind = "password_changed"
 	ContactChanged  Kind = "contact_changed" // e-mail address or phone number
 	FactorChanged   Kind = "factor_changed"  // second factor
@@ -53,7 +54,7 @@ const (
 )
 
 // Kinds lists them all.
-var Kinds = []Kind{SignIn, SignUp, Verify, Reset, PasswordChanged, ContactChanged, FactorChanged, AccountLinked, NewSignIn, AccountDeleted}
+var Kinds = []Kind{SignIn, SignUp, Verify, Reset, Invitation, PasswordChanged, ContactChanged, FactorChanged, AccountLinked, NewSignIn, AccountDeleted}
 
 // proves reports whether a letter of this kind proves something to whoever has it.
 func (k Kind) proves() bool {

@@ -13,7 +13,10 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/database/dbtest"
+	"github.com/cardea-id/cardea/internal/jobs"
+	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/org"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/tenant"
@@ -28,6 +31,8 @@ type bench struct {
 	roles map[string]role.Role
 	now   atomic.Int64
 	left  []string // what Left was told
+	queue *jobs.Queue
+	may   map[string][]access.Permission // what actors may do by now, by name
 
 	mu      sync.Mutex
 	records map[string][]string // name, with the root's dot -> TXT
@@ -42,7 +47,7 @@ func run(t *testing.T, test func(t *testing.T, b *bench)) {
 
 func newBench(t *testing.T, db *database.DB) *bench {
 	t.Helper()
-	b := &bench{records: map[string][]string{}}
+	b := &bench{records: map[string][]string{}, may: map[string][]access.Permission{}}
 	b.now.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
 	db.Now = func() time.Time { return time.UnixMilli(b.now.Add(1)) }
 	master, err := secret.NewBox(secret.NewBoxKey())
@@ -51,7 +56,10 @@ func newBench(t *testing.T, db *database.DB) *bench {
 	}
 	tenants := &tenant.Service{DB: db, Master: master, PublicURL: "https://cardea.test", BaseHost: "cardea.test"}
 	users := &user.Service{DB: db, Box: tenants.Box, Connection: tenant.ManualConnection}
-	b.Service = &org.Service{DB: db, Tenants: tenants, Users: users, TXT: b.lookup}
+	b.queue = &jobs.Queue{DB: db}
+	post := &notify.Service{DB: db, Boxes: []*secret.Box{master}, Email: notify.Mailbox{}}
+	post.Attach(b.queue)
+	b.Service = &org.Service{DB: db, Tenants: tenants, Users: users, Limits: &ratelimit.Limiter{DB: db}, Notify: post, TXT: b.lookup, Rights: b.rights}
 	b.Service.Left = func(_ context.Context, _ *database.Tx, _ access.Actor, _, user, reason string) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -74,6 +82,10 @@ func (b *bench) lookup(_ context.Context, name string) ([]string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.records[name], b.dnsErr
+}
+
+func (b *bench) rights(_ context.Context, _ *database.Tx, tenant, name string) (access.Actor, error) {
+	return access.Actor{Tenant: tenant, Name: name}.With(b.may[name]...), nil
 }
 
 // publish puts the record of a domain into the DNS.

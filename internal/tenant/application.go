@@ -307,6 +307,15 @@ func (s *Service) Application(ctx context.Context, db database.Reader, by access
 	return findApplication(ctx, db, by.Tenant, "id", id)
 }
 
+// ApplicationOf returns the application of a client id in the actor's tenant, active or
+// not. The actor needs applications:read.
+func (s *Service) ApplicationOf(ctx context.Context, db database.Reader, by access.Actor, clientID string) (Application, error) {
+	if err := by.Require(access.ApplicationsRead); err != nil {
+		return Application{}, err
+	}
+	return findApplication(ctx, db, by.Tenant, "client_id", clientID)
+}
+
 // ByClientID returns the active application of a client id, whatever its tenant,
 // at most a second old; ErrClient if there is none.
 func (s *Service) ByClientID(ctx context.Context, clientID string) (Application, error) {

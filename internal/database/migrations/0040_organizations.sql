@@ -105,4 +105,5 @@ CREATE TABLE organization_invitations (
 CREATE INDEX organization_invitations_of ON organization_invitations (tenant_id, organization_id, id);
 -- An address has one invitation at a time that can be accepted.
 CREATE UNIQUE INDEX organization_invitations_open ON organization_invitations (tenant_id, organization_id, email) WHERE accepted_at IS NULL AND revoked_at IS NULL;
+CREATE INDEX organization_invitations_to ON organization_invitations (tenant_id, email) WHERE accepted_at IS NULL AND revoked_at IS NULL;
 CREATE INDEX organization_invitations_old ON organization_invitations (expires_at);
