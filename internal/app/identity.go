@@ -70,7 +70,7 @@ func (a *App) buildIdentity() (err error) {
 	a.Orgs = &org.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Limits: limits, Notify: a.Notify, Rights: a.rightsOf}
 	a.SignIn = &signin.Service{
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Passkeys: a.Passkeys, Codes: a.Codes, Notify: a.Notify,
-		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
+		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Orgs: a.Orgs, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
 	}
 	a.Provider = &oidc.Service{
 		DB: a.DB, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Ring: a.Ring, SignIn: a.SignIn, Limits: limits,

@@ -244,6 +244,18 @@ func (s *Service) removeRest(ctx context.Context, tx *database.Tx, by access.Act
 	return s.ForgetAll(ctx, tx, by, user, "factor_removed")
 }
 
+// Rename changes what a user calls an authenticator. It returns ErrNotFound.
+func (s *Service) Rename(ctx context.Context, tx *database.Tx, by access.Actor, user, id, name string) error {
+	n, err := tx.Exec(ctx, "UPDATE authenticators SET name = $4 WHERE tenant_id = $1 AND user_id = $2 AND id = $3 AND confirmed_at IS NOT NULL", by.Tenant, user, id, cleanName(name))
+	if err != nil {
+		return fmt.Errorf("rename authenticator: %w", err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	return audit.Append(tx, by, audit.Event{Action: "mfa.renamed", Target: "user", TargetID: user, Method: TOTP, Detail: map[string]any{"authenticator": id}})
+}
+
 // RemoveSince takes from a user the authenticators that were confirmed, and the backup
 // codes that were made, at a moment or later: by somebody who is not the user. Browsers
 // that were remembered are forgotten. The reason is a word for the log.

@@ -1,6 +1,9 @@
 package page
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Where the pages of an account lead to one another.
 const (
@@ -16,6 +19,7 @@ type AccountView struct {
 	View
 	Person     Person
 	SignOutURL string
+	NoLinked   bool   // there are no other services to sign in with
 	BackURL    string // to the application that the person came from; may be empty
 }
 
@@ -29,8 +33,8 @@ func (*AccountView) Shell() string { return "account" }
 type Tab struct{ Path, Key, Icon string }
 
 // Tabs are the pages of the account.
-func (*AccountView) Tabs() []Tab {
-	return []Tab{
+func (v *AccountView) Tabs() []Tab {
+	tabs := []Tab{
 		{ProfilePath, "account.profile", "person"},
 		{PasswordPath, "account.password", "key"},
 		{PasskeysPath, "account.passkeys", "passkey"},
@@ -39,6 +43,10 @@ func (*AccountView) Tabs() []Tab {
 		{SessionsPath, "account.sessions", "devices"},
 		{ApplicationsPath, "account.applications", "apps"},
 	}
+	if v.NoLinked {
+		tabs = slices.DeleteFunc(tabs, func(t Tab) bool { return t.Path == LinkedPath })
+	}
+	return tabs
 }
 
 // AccountProfile shows and changes what is known of a person. Its form sends
@@ -51,6 +59,8 @@ type AccountProfile struct {
 	SaveAction string // names are shown and not changed if it is empty
 	Email      Contact
 	Phone      Contact
+	DataAction string // sends a file back
+	DeleteURL  string // to AccountDelete
 }
 
 // Tab is where the page stands in the menu.
@@ -62,6 +72,7 @@ type Contact struct {
 	Verified     bool
 	VerifyAction string // sends a code there
 	ChangeURL    string // to AccountContact; also adds one
+	RemoveAction string
 }
 
 // A ContactRow is a contact as the profile lists it.
@@ -169,3 +180,15 @@ type NotMeDone struct {
 	Coded   bool // else: a code by mail signs in
 	NextURL string
 }
+
+// AccountDelete deletes the account. The form sends the text "delete.word" of its
+// language as "word".
+type AccountDelete struct {
+	AccountView
+	Action     string
+	DataAction string // of AccountProfile
+	CloseURL   string
+}
+
+// Tab is where the page stands in the menu.
+func (*AccountDelete) Tab() string { return ProfilePath }

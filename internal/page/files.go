@@ -39,4 +39,5 @@ func (*AccountPassword) file() string     { return "account-password" }
 func (*AccountSessions) file() string     { return "account-sessions" }
 func (*NotMe) file() string               { return "not-me" }
 func (*NotMeDone) file() string           { return "not-me-done" }
+func (*AccountDelete) file() string       { return "account-delete" }
 func (*AccountApplications) file() string { return "account-applications" }

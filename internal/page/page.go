@@ -84,6 +84,7 @@ var Notices = []string{
 	"factor_added", "factor_removed", "device_forgotten", "account_linked", "account_unlinked",
 	"password_changed", "session_ended", "sessions_ended", "access_revoked", "code_sent",
 	"passkey_added", "passkey_renamed", "passkey_removed", "passkey_confirmed", "identity_confirmed",
+	"email_removed", "phone_removed", "factor_renamed", "account_deleted",
 }
 
 // Errors are what is wrong with a form.

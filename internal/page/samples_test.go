@@ -98,6 +98,8 @@ func samples(v page.View) map[string]page.Page {
 	noticed.Notice = "profile_saved"
 	mistaken := own
 	mistaken.Errors = page.Errors{{Field: "current_password", Code: "credentials_invalid"}, {Field: "password", Code: "invalid_password"}}
+	wordless := own
+	wordless.NoLinked, wordless.Errors = true, page.Errors{{Field: "word", Code: "confirmation_word"}}
 	ways := []page.Way{{Label: "Continue with Acme", Icon: "building", Action: "/signin/acme"}, {Label: "Continue with a passkey", Icon: "key", Action: "/signin/passkey"}}
 	key := page.Key{ID: "6694c154565dfee5166d1cc7", Secret: "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ", URI: "otpauth://totp/Northwind:ann?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
 	key.Path, key.Size, _ = mfa.Path(key.URI)
@@ -155,8 +157,10 @@ func samples(v page.View) map[string]page.Page {
 			return p
 		}(),
 		"error.internal":         page.Problem(v, &problem.Problem{Kind: problem.Internal, Code: "internal_error"}, "6694c154565dfee5166d1cc7"),
-		"account-profile":        &page.AccountProfile{AccountView: noticed, GivenName: "Ann", FamilyName: "Lindqvist", Username: "ann", SaveAction: "/account", Email: page.Contact{Address: ann.Login, Verified: true, ChangeURL: "/account/email"}, Phone: page.Contact{Address: "+49 151 12345678", VerifyAction: "/account/phone/verify", ChangeURL: "/account/phone"}},
+		"account-profile":        &page.AccountProfile{AccountView: noticed, GivenName: "Ann", FamilyName: "Lindqvist", Username: "ann", SaveAction: "/account", Email: page.Contact{Address: ann.Login, Verified: true, ChangeURL: "/account/email", RemoveAction: "/account/email/remove"}, Phone: page.Contact{Address: "+49 151 12345678", VerifyAction: "/account/phone/verify", ChangeURL: "/account/phone", RemoveAction: "/account/phone/remove"}, DataAction: "/account/data", DeleteURL: "/account/delete"},
 		"account-profile.bare":   &page.AccountProfile{AccountView: own, GivenName: "Ann", Email: page.Contact{Address: ann.Login, VerifyAction: "/v", ChangeURL: "/c"}, Phone: page.Contact{ChangeURL: "/c"}},
+		"account-delete":         &page.AccountDelete{AccountView: own, Action: "/account/delete", DataAction: "/account/data", CloseURL: "/account"},
+		"account-delete.wrong":   &page.AccountDelete{AccountView: wordless, Action: "/account/delete", DataAction: "/account/data", CloseURL: "/account"},
 		"account-contact":        &page.AccountContact{AccountView: own, Old: ann.Login, Action: "/account/email", CloseURL: "/account"},
 		"account-contact.sms":    &page.AccountContact{AccountView: own, SMS: true, Address: "+49", Action: "/account/phone", CloseURL: "/account"},
 		"account-password":       &page.AccountPassword{AccountView: own, Has: true, ChangedAt: v.Now.Add(-900 * time.Hour), MinLength: 15, Action: "/account/password", ForgotURL: "/forgot"},
@@ -187,7 +191,7 @@ func samples(v page.View) map[string]page.Page {
 		"second-enroll.key":  &page.SecondEnroll{View: v, App: app, Key: key, Action: "/confirm", BackURL: "/signin"},
 		"backup-codes":       &page.BackupCodes{View: v, Codes: codes, DownloadAction: "/download", NextURL: "/next"},
 		"recover":            &page.Recover{View: v, Token: "t0ken", Action: "/recover"},
-		"account-security": &page.AccountSecurity{AccountView: own, AddAction: "/add", RemoveAction: "/remove", Codes: 7, CodesAction: "/codes", ForgetAction: "/forget",
+		"account-security": &page.AccountSecurity{AccountView: own, AddAction: "/add", RemoveAction: "/remove", RenameAction: "/rename", Codes: 7, CodesAction: "/codes", ForgetAction: "/forget",
 			Apps:       []page.AuthenticatorApp{{ID: "1", Name: "My old phone", Since: v.Now.Add(-9000 * time.Hour), LastUsed: v.Now.Add(-3 * time.Hour)}, {ID: "2", Since: v.Now.Add(-90 * time.Hour)}},
 			Remembered: []page.Session{{ID: "1", Device: there, Current: true}, {ID: "2", Device: page.Device{At: v.Now.Add(-90 * time.Hour)}, Phone: true}}},
 		"account-security.none":     &page.AccountSecurity{AccountView: own, AddAction: "/add"},

@@ -95,6 +95,7 @@ type AccountSecurity struct {
 	Apps          []AuthenticatorApp
 	AddAction     string // begins AccountEnroll
 	RemoveAction  string
+	RenameAction  string // sends "name" as well
 	Codes         int    // that are left
 	CodesAction   string // makes new ones; without authenticator apps there are none
 	Remembered    []Session

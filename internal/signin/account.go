@@ -74,6 +74,9 @@ func (s *Service) mountAccount(r *web.Router) {
 		r.Add(pageRoute("GET", c.path+"/code", "Page: the code sent to the "+c.name, s.ownContact(c, s.pageContactCode), problems{ErrNotOffered}))
 		r.Add(pageRoute("POST", c.path+"/code", "Form: the code sent to the "+c.name, s.ownContact(c, s.postContactCode),
 			problems{page.ErrForm, ErrNotOffered, passwordless.ErrCode, user.ErrExists, ratelimit.ErrLimited}))
+		r.Add(pageRoute("POST", c.path+"/remove", "Form: remove one's "+c.name, s.own(page.ProfilePath, s.fresh(page.ProfilePath, func(w http.ResponseWriter, r *http.Request, o *owner) error {
+			return s.postRemoveContact(w, r, o, c)
+		})), problems{page.ErrForm, ErrLastWay, user.ErrNobody}))
 		r.Add(pageRoute("POST", c.path+"/resend", "Form: send that code again", s.ownContact(c, s.postContactResend), sending))
 	}
 }
@@ -84,6 +87,8 @@ type owner struct {
 	*visit
 	in   held
 	user user.User
+	// noLinked says that there are no other services to sign in with.
+	noLinked bool
 }
 
 // self is the user as an actor, who may do what is named and no more. It never names
@@ -110,6 +115,11 @@ func (s *Service) owner(w http.ResponseWriter, r *http.Request) (*owner, error) 
 	if errors.Is(err, user.ErrNotFound) || err == nil && !o.user.IsActive {
 		return nil, errNobody // since a moment; the session has gone with it
 	}
+	if err != nil {
+		return nil, err
+	}
+	services, err := s.Social.Enabled(r.Context(), v.by.Tenant)
+	o.noLinked = len(services) == 0
 	o.view.Notice = r.URL.Query().Get("notice")
 	if o.view.Here != "" {
 		o.view.Here = r.URL.Path // what was done is told once
@@ -133,6 +143,9 @@ func (s *Service) own(home string, step func(w http.ResponseWriter, r *http.Requ
 		}
 		if err != nil {
 			return err
+		}
+		if r.Method == http.MethodPost {
+			o.view.Here = home // in another language the form is empty again
 		}
 		return step(w, r, o)
 	}
@@ -186,7 +199,7 @@ func (o *owner) proof() session.Proof {
 }
 
 func (s *Service) accountView(o *owner) page.AccountView {
-	return page.AccountView{View: o.view, Person: personOf(o.user), SignOutURL: pathSignOut}
+	return page.AccountView{View: o.view, Person: personOf(o.user), SignOutURL: pathSignOut, NoLinked: o.noLinked}
 }
 
 func (s *Service) pageProfile(w http.ResponseWriter, r *http.Request, o *owner) error {
@@ -198,12 +211,14 @@ func (s *Service) profilePage(o *owner) *page.AccountProfile {
 	return &page.AccountProfile{
 		AccountView: s.accountView(o), GivenName: u.FirstName, FamilyName: u.LastName, Username: u.Username, SaveAction: page.ProfilePath,
 		Email: o.row(byEmail), Phone: o.row(byPhone),
+		DataAction: pathData, DeleteURL: pathDelete,
 	}
 }
 
 // row is a contact as the profile shows it.
 func (o *owner) row(c contact) (row page.Contact) {
 	row.Address, row.Verified = c.of(o.user)
+	row.RemoveAction = c.path + "/remove"
 	if c.isOffered(o.tenant) {
 		row.VerifyAction, row.ChangeURL = c.path+"/verify", c.path
 	}

@@ -28,12 +28,13 @@ type contact struct {
 	channel, name, path string
 	purpose             string // of the code
 	changed, verified   string // notices
+	removed             string
 	parse               func(string) (string, error)
 }
 
 var (
-	byEmail = contact{notify.Email, "e-mail address", pathEmail, passwordless.VerifyEmail, "email_changed", "email_verified", user.ParseEmail}
-	byPhone = contact{notify.SMS, "phone number", pathPhone, passwordless.VerifyPhone, "phone_changed", "phone_verified", user.ParsePhone}
+	byEmail = contact{notify.Email, "e-mail address", pathEmail, passwordless.VerifyEmail, "email_changed", "email_verified", "email_removed", user.ParseEmail}
+	byPhone = contact{notify.SMS, "phone number", pathPhone, passwordless.VerifyPhone, "phone_changed", "phone_verified", "phone_removed", user.ParsePhone}
 )
 
 // isOffered reports whether a tenant sends what proves an address.
@@ -56,6 +57,16 @@ func (c contact) change(address string) user.Change {
 		return user.Change{Phone: &address, PhoneVerified: &yes}
 	}
 	return user.Change{Email: &address, EmailVerified: &yes}
+}
+
+// without is the user without the address, as a change.
+func (c contact) without(u user.User) user.Change {
+	none, no := "", false
+	if c.channel != notify.SMS {
+		return user.Change{Email: &none, EmailVerified: &no}
+	}
+	left := slices.DeleteFunc(slices.Clone(u.RequiredActions), isConfirmPhone)
+	return user.Change{Phone: &none, PhoneVerified: &no, RequiredActions: &left}
 }
 
 // ownContact is own for the pages of one contact.
@@ -204,9 +215,7 @@ func (s *Service) contactCodePage(o *owner, c contact, sent passwordless.Challen
 		View: o.view, SMS: c.channel == notify.SMS, Address: sent.Target, Action: c.path + "/code",
 		ResendAction: c.path + "/resend", ResendAt: sent.ResendAt(), BackURL: c.path,
 	}
-	if p.Here != "" {
-		p.Here += "?state=" + url.QueryEscape(sent.ID)
-	}
+	p.Here = c.path + "/code?state=" + url.QueryEscape(sent.ID)
 	if old, _ := c.of(o.user); old == sent.Target {
 		p.BackURL = page.ProfilePath
 	}
@@ -314,4 +323,36 @@ func (s *Service) postContactResend(w http.ResponseWriter, r *http.Request, o *o
 		return again(w, r, &p.View, err, p)
 	}
 	return to(w, r, c.path+"/code", "state", sent.ID, "notice", "code_sent")
+}
+
+// postRemoveContact takes an address off the account, unless nobody could sign in any
+// more. It is told to that address.
+func (s *Service) postRemoveContact(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	if address, _ := c.of(o.user); address == "" {
+		return to(w, r, page.ProfilePath)
+	}
+	in, err := s.removeContact(r.Context(), o, c)
+	if err != nil {
+		p := s.profilePage(o)
+		return again(w, r, &p.View, err, p)
+	}
+	o.enter(w, r, in)
+	return to(w, r, page.ProfilePath, "notice", c.removed)
+}
+
+func (s *Service) removeContact(ctx context.Context, o *owner, c contact) (in signedIn, err error) {
+	by := o.self(access.UsersWrite, access.RolesWrite) // as in takeAddress
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		if in, err = s.renew(ctx, tx, o, o.proof()); err != nil {
+			return err
+		}
+		if in.user, err = s.Users.Update(ctx, tx, by, o.user.ID, c.without(o.user)); err != nil {
+			return err
+		}
+		if err := s.stillSignsIn(ctx, tx, o.visit, in.user); err != nil {
+			return ErrLastWay.Because("%w", err)
+		}
+		return s.warn(ctx, tx, o, c.removed)
+	})
+	return in, err
 }

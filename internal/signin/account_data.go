@@ -215,7 +215,7 @@ func (s *Service) gatherIdentities(ctx context.Context, o *owner, p *personal) e
 	}
 	memberships, err := s.Orgs.Memberships(ctx, s.DB, o.by.Tenant, p.ID)
 	for _, m := range memberships {
-		p.Organizations = append(p.Organizations, ownMembership{m.Organization.ID, m.Organization.DisplayName, m.AllRoles(), m.Status, m.Source, m.Member.CreatedAt})
+		p.Organizations = append(p.Organizations, ownMembership{m.Organization.ID, m.Organization.DisplayName, m.Member.AllRoles(), m.Member.Status, m.Member.Source, m.Member.CreatedAt})
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -21,6 +22,7 @@ const (
 	pathApps    = page.SecurityPath + "/apps"
 	pathApp     = page.SecurityPath + "/app"
 	pathRemove  = page.SecurityPath + "/remove"
+	pathRename  = page.SecurityPath + "/rename"
 	pathOwnSet  = page.SecurityPath + "/codes"
 	pathCodes   = page.SecurityPath + "/codes/download"
 	pathForget  = page.SecurityPath + "/forget"
@@ -43,6 +45,7 @@ func (s *Service) mountSecurity(r *web.Router) {
 		{"GET", pathApp, "Page: the key of an authenticator app", s.own(home, s.fresh(home, s.pageApp)), nil},
 		{"POST", pathApp, "Form: the first code of an authenticator app", s.own(home, s.fresh(home, s.postApp)), problems{page.ErrForm, mfa.ErrCode, mfa.ErrEnrollment}},
 		{"POST", pathRemove, "Form: remove an authenticator app", s.own(home, s.fresh(home, s.postRemove)), problems{page.ErrForm, mfa.ErrNotFound, ErrLastFactor}},
+		{"POST", pathRename, "Form: the name of an authenticator app", s.own(home, s.fresh(home, s.postRename)), problems{page.ErrForm, mfa.ErrNotFound}},
 		{"POST", pathOwnSet, "Form: new backup codes", s.own(home, s.fresh(home, s.postOwnCodes)), problems{page.ErrForm}},
 		{"POST", pathForget, "Form: forget a remembered device", s.own(home, s.postForget), problems{page.ErrForm}},
 	} {
@@ -72,7 +75,7 @@ func (s *Service) securityPage(ctx context.Context, o *owner) (*page.AccountSecu
 	if err != nil {
 		return nil, err
 	}
-	p := &page.AccountSecurity{AccountView: s.accountView(o), RemoveAction: pathRemove, ForgetAction: pathForget, Codes: who.BackupCodes, RemoveRefused: mustStay(policy, who)}
+	p := &page.AccountSecurity{AccountView: s.accountView(o), RemoveAction: pathRemove, RenameAction: pathRename, ForgetAction: pathForget, Codes: who.BackupCodes, RemoveRefused: mustStay(policy, who)}
 	if policy.Mode != tenant.MFAOff || policy.Requires(o.user.RoleIDs) {
 		p.AddAction = pathApps
 	}
@@ -130,6 +133,7 @@ func (s *Service) pageApp(w http.ResponseWriter, r *http.Request, o *owner) erro
 
 func (s *Service) appPage(ctx context.Context, o *owner, id string) (*page.AccountEnroll, error) {
 	key, err := s.keyPage(ctx, o.visit, o.user, id)
+	o.view.Here = pathApp + "?authenticator=" + url.QueryEscape(id)
 	return &page.AccountEnroll{AccountView: s.accountView(o), Key: key, Action: pathApp, CloseURL: page.SecurityPath}, err
 }
 
@@ -181,6 +185,7 @@ func (s *Service) appAgain(w http.ResponseWriter, r *http.Request, o *owner, id 
 
 // showCodes shows backup codes in the answer to the form that made them: nowhere else.
 func (s *Service) showCodes(w http.ResponseWriter, r *http.Request, o *owner, codes mfa.BackupCodes) error {
+	o.view.Here = "" // in another language they would not be there
 	return page.Render(w, r, http.StatusOK, &page.AccountCodes{AccountView: s.accountView(o), Codes: codes.Codes, DownloadAction: pathCodes, NextURL: page.SecurityPath})
 }
 
@@ -216,6 +221,16 @@ func (s *Service) postRemove(w http.ResponseWriter, r *http.Request, o *owner) e
 	}
 	o.enter(w, r, in)
 	return to(w, r, page.SecurityPath, "notice", "factor_removed")
+}
+
+func (s *Service) postRename(w http.ResponseWriter, r *http.Request, o *owner) error {
+	err := s.DB.Write(r.Context(), func(tx *database.Tx) error {
+		return s.MFA.Rename(r.Context(), tx, o.self(), o.user.ID, r.PostFormValue("authenticator"), r.PostFormValue("name"))
+	})
+	if err != nil {
+		return s.securityAgain(w, r, o, err)
+	}
+	return to(w, r, page.SecurityPath, "notice", "factor_renamed")
 }
 
 // postOwnCodes makes new backup codes, for whoever has an authenticator to lose.

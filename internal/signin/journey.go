@@ -44,6 +44,7 @@ func (s *Service) pageSignIn(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
+		v.view.Notice = r.URL.Query().Get("notice")
 		return page.Render(w, r, http.StatusOK, s.firstPage(r.Context(), v, attempt{Request: request{LoginHint: r.URL.Query().Get("login_hint")}}))
 	}
 	return s.see(s.show)(w, r)

@@ -67,6 +67,7 @@ func (s *Service) Mount(r *web.Router) {
 	s.mountSocial(r)
 	s.mountLinked(r)
 	s.mountAlarm(r)
+	s.mountData(r)
 }
 
 // pageRoute is a page, or a form that leads to one.

@@ -475,6 +475,7 @@ func (s *Service) postConfirm(w http.ResponseWriter, r *http.Request, v *visit, 
 	if err != nil {
 		return failed(err)
 	}
+	v.view.Here = "" // in another language they would not be there
 	p := &page.BackupCodes{View: v.view, Codes: codes.Codes, DownloadAction: pathCodes, NextURL: withState(pathSignIn, v.view.State)}
 	if finished {
 		v.enter(w, r, in)

@@ -31,6 +31,7 @@ import (
 	"github.com/cardea-id/cardea/internal/device"
 	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/notify"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/passkey"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
@@ -68,6 +69,7 @@ type Service struct {
 	Limits   *ratelimit.Limiter
 	MFA      *mfa.Service
 	Social   *social.Service
+	Orgs     *org.Service
 	Passkeys *passkey.Service
 	Places   *device.Places // may be nil
 	Breached *password.List // may be nil

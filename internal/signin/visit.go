@@ -290,11 +290,20 @@ func (s *Service) form(step func(w http.ResponseWriter, r *http.Request, v *visi
 			return err
 		}
 		v.speak(w, r, a)
+		v.view.Here = withState(formHome(r.URL.Path), v.view.State) // in another language the form is empty again
 		if !a.FinishedAt.IsZero() {
 			return s.show(w, r, v, a)
 		}
 		return step(w, r, v, a)
 	}
+}
+
+// formHome is where the page of a form is to be had: mostly at the dispatcher.
+func formHome(path string) string {
+	if path == pathPassword || path == pathSecond {
+		return path
+	}
+	return pathSignIn
 }
 
 // see is a handler for a page of an attempt.
