@@ -161,7 +161,7 @@ func (v *verification) audience(restriction *etree.Element) error {
 		audiences = append(audiences, token(c))
 	}
 	ok := v.SP.EntityID != "" && slices.Contains(audiences, v.SP.EntityID)
-	return v.hold(ok, CauseAudience, "conditions.audience", v.SP.EntityID, strings.Join(audiences, " "))
+	return v.hold(ok, CauseAudience, "conditions.audience", or(v.SP.EntityID, "a value that is not set"), strings.Join(audiences, " "))
 }
 
 // authn reads when and how the person signed in at the provider.

@@ -29,6 +29,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -185,9 +186,9 @@ func (t *trace) refuse(cause Cause, name, expected, received string) error {
 	return t.hold(false, cause, name, expected, received)
 }
 
-// is holds a value against the only one that is right.
+// is holds a value against the only one that is right. An empty one never is.
 func (t *trace) is(cause Cause, name, expected, received string) error {
-	return t.hold(received == expected && received != "", cause, name, expected, received)
+	return t.hold(received == expected && received != "", cause, name, or(expected, "a value that is not set"), received)
 }
 
 // cut bounds what a stranger can put into a trace.
@@ -196,7 +197,7 @@ func cut(s string) string {
 	if len(s) <= most {
 		return s
 	}
-	return s[:most] + "…"
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // An IdP is what is known of an identity provider: what its metadata said, or

@@ -18,8 +18,8 @@ import (
 const (
 	maxBytes      = 1 << 20
 	maxDepth      = 40
-	maxElements   = 10_000
-	maxAttributes = 20_000 // of all elements
+	maxElements   = 6_000
+	maxAttributes = 15_000 // of all elements
 	maxOfElement  = 40     // attributes of one element
 	maxPrefixes   = 60     // different ones that are declared; canonicalization copies them for each element
 )
@@ -29,34 +29,32 @@ const (
 // splits a name in two.
 type comments bool
 
-// read parses a document after it was scanned. The root has no parent.
+// read makes a tree of a document, token by token, and stops at the first that
+// no honest message has. There is one parse: what was looked at is what is in the
+// tree. The root has no parent.
 func (t *trace) read(name string, raw []byte, allowed comments) (*etree.Element, error) {
 	if err := t.hold(len(raw) <= maxBytes, CauseTooLarge, name+".size", "at most 1 MiB", size(len(raw))); err != nil {
 		return nil, err
 	}
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
-	if cause, what := scan(raw, allowed); cause != "" {
-		return nil, t.refuse(cause, name+".xml", "plain, well-formed XML", what)
-	}
-	document := etree.NewDocument()
-	document.ReadSettings = etree.ReadSettings{PreserveDuplicateAttrs: true, MaxDepth: maxDepth + 1}
-	if err := document.ReadFromBytes(raw); err != nil {
-		return nil, t.refuse(CauseMalformed, name+".xml", "plain, well-formed XML", err.Error())
-	}
-	root := document.Root()
-	if root == nil || len(document.ChildElements()) != 1 {
-		return nil, t.refuse(CauseMalformed, name+".xml", "one root element", "none, or several")
-	}
-	return root, t.hold(true, "", name+".xml", "plain, well-formed XML", size(len(raw)))
+	s := scanner{prefixes: map[string]bool{}, allowed: allowed}
+	cause, what := s.document(raw)
+	return s.root, t.hold(cause == "", cause, name+".xml", "plain, well-formed XML", or(what, size(len(raw))))
 }
 
-// scan looks at every token before a tree is made of them. It answers with the
-// cause of a refusal and what was found, or with nothing.
-func scan(raw []byte, allowed comments) (Cause, string) {
+// A scanner builds the tree. at is the element that is open.
+type scanner struct {
+	root, at                    *etree.Element
+	depth, elements, attributes int
+	prefixes                    map[string]bool
+	allowed                     comments
+}
+
+// document answers with the cause of a refusal and what was found, or with nothing.
+func (s *scanner) document(raw []byte) (Cause, string) {
 	if !utf8.Valid(raw) {
 		return CauseMalformed, "not UTF-8"
 	}
-	s := scanner{prefixes: map[string]bool{}, allowed: allowed}
 	decoder := xml.NewDecoder(bytes.NewReader(raw))
 	for {
 		token, err := decoder.RawToken()
@@ -69,91 +67,116 @@ func scan(raw []byte, allowed comments) (Cause, string) {
 		if cause, what := s.token(token); cause != "" {
 			return cause, what
 		}
-		if err := validator.CheckToken(token); err != nil {
-			return CauseMalformed, err.Error()
-		}
 	}
-	if len(s.open) != 0 || s.elements == 0 {
+	if s.at != nil || s.root == nil {
 		return CauseMalformed, "no element, or one that does not end"
 	}
 	return "", ""
 }
 
-type scanner struct {
-	open                 []xml.Name
-	elements, attributes int
-	prefixes             map[string]bool
-	allowed              comments
-}
-
 func (s *scanner) token(token xml.Token) (Cause, string) {
 	switch token := token.(type) {
-	case xml.Directive:
-		return CauseDoctype, "<!" + firstWord(string(token))
-	case xml.ProcInst:
-		if token.Target != "xml" || s.elements > 0 {
-			return CauseMalformed, "a processing instruction"
+	case xml.StartElement:
+		return s.start(token)
+	case xml.EndElement:
+		if s.at == nil || s.at.Space != token.Name.Space || s.at.Tag != token.Name.Local {
+			return CauseMalformed, "an end of what did not start"
+		}
+		s.at = s.at.Parent()
+		s.depth--
+	case xml.CharData:
+		if s.at != nil {
+			s.at.AddChild(etree.NewText(string(token)))
+		} else if len(bytes.TrimSpace(token)) > 0 {
+			return CauseMalformed, "text outside of the document"
 		}
 	case xml.Comment:
 		if !s.allowed {
 			return CauseMalformed, "a comment"
 		}
-	case xml.CharData:
-		if len(s.open) == 0 && len(bytes.TrimSpace(token)) > 0 {
-			return CauseMalformed, "text outside of the document"
+		if s.at != nil {
+			s.at.AddChild(etree.NewComment(string(token)))
 		}
-	case xml.EndElement:
-		last := len(s.open) - 1
-		if last < 0 || s.open[last] != token.Name {
-			return CauseMalformed, "an end of what did not start"
+	case xml.Directive:
+		return CauseDoctype, "<!" + firstWord(string(token))
+	case xml.ProcInst:
+		if token.Target != "xml" || s.root != nil {
+			return CauseMalformed, "a processing instruction"
 		}
-		s.open = s.open[:last]
-	case xml.StartElement:
-		return s.start(token)
 	}
 	return "", ""
 }
 
-func (s *scanner) start(e xml.StartElement) (Cause, string) {
-	s.open = append(s.open, e.Name)
+func (s *scanner) start(token xml.StartElement) (Cause, string) {
+	s.depth++
 	s.elements++
-	s.attributes += len(e.Attr)
+	s.attributes += len(token.Attr)
 	switch {
-	case len(s.open) > maxDepth:
+	case s.depth > maxDepth:
 		return CauseTooLarge, "more than 40 levels"
 	case s.elements > maxElements:
-		return CauseTooLarge, "more than 10,000 elements"
-	case len(e.Attr) > maxOfElement || s.attributes > maxAttributes:
+		return CauseTooLarge, "more than 6,000 elements"
+	case len(token.Attr) > maxOfElement || s.attributes > maxAttributes:
 		return CauseTooLarge, "too many attributes"
-	case !plain(e.Name):
-		return CauseMalformed, "the name " + full(e.Name)
+	case !plain(token.Name):
+		return CauseMalformed, "the name " + full(token.Name)
+	case s.at == nil && s.root != nil:
+		return CauseMalformed, "a second root"
 	}
-	seen := map[xml.Name]bool{}
-	for _, a := range e.Attr {
-		if seen[a.Name] || !plain(a.Name) {
+	e := &etree.Element{Space: token.Name.Space, Tag: token.Name.Local}
+	prefixed := false
+	for _, a := range token.Attr {
+		if hasSame(e, etree.Attr{Space: a.Name.Space, Key: a.Name.Local}) || !plain(a.Name) {
 			return CauseMalformed, "the attribute " + full(a.Name)
 		}
-		seen[a.Name] = true
-		if a.Name.Space == "xmlns" {
+		e.CreateAttr(full(a.Name), a.Value)
+		switch a.Name.Space {
+		case "":
+		case "xmlns":
 			s.prefixes[a.Name.Local] = true
+		default:
+			prefixed = true
 		}
 	}
 	if len(s.prefixes) > maxPrefixes {
 		return CauseTooLarge, "too many namespaces"
 	}
+	if prefixed {
+		// Of names that are plain, only those of such attributes can come back from
+		// encoding/xml as others.
+		if err := validator.CheckToken(token); err != nil {
+			return CauseMalformed, err.Error()
+		}
+	}
+	if s.at == nil {
+		s.root = e
+	} else {
+		s.at.AddChild(e)
+	}
+	s.at = e
 	return "", ""
 }
 
-// plain says that a name has a prefix and a local part, or a local part only.
-// An ID has no prefix: libraries differ in which of two they would take.
+// plain says that a name has a prefix and a local part, or a local part only, of
+// the characters that SAML has in names. An ID has no prefix: libraries differ in
+// which of two they would take.
 func plain(n xml.Name) bool {
-	if n.Local == "" || strings.Contains(n.Local, ":") || strings.Contains(n.Space, ":") {
+	if n.Local == "" || strings.ContainsFunc(n.Local, unusual) || strings.ContainsFunc(n.Space, unusual) {
 		return false
 	}
 	return n.Space == "" || !strings.EqualFold(n.Local, "ID")
 }
 
-func full(n xml.Name) string { return n.Space + ":" + n.Local }
+func unusual(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-' && r != '.'
+}
+
+func full(n xml.Name) string {
+	if n.Space == "" {
+		return n.Local
+	}
+	return n.Space + ":" + n.Local
+}
 
 func firstWord(s string) string {
 	if words := strings.Fields(s); len(words) > 0 {
