@@ -79,26 +79,26 @@ func (t *trace) decrypt(encrypted *etree.Element, keys []Key, signed bool) ([]by
 	return plain, t.hold(err == nil, CauseEncryptedKey, "assertion.encryption", "encrypted for one of our keys", "not decrypted")
 }
 
-// unwrap tries each of our keys on each of the encrypted keys. A key that can not
-// be decrypted becomes a random one, so that the same work follows.
-func unwrap(wrapped []*etree.Element, keys []Key, length int, open func(key []byte) ([]byte, error)) (plain []byte, err error) {
-	err = errDecrypt
+// unwrap tries each of our keys on each of the encrypted keys. One that can not
+// be decrypted becomes a random key, so that the same work follows; what that
+// opens is never taken, because CBC opens with any key once in sixteen times.
+func unwrap(wrapped []*etree.Element, keys []Key, length int, open func(key []byte) ([]byte, error)) ([]byte, error) {
 	for _, w := range wrapped {
-		sealed, options, ok := keyTransport(w)
+		sealed, options, readable := keyTransport(w)
 		for _, ours := range keys {
-			key := make([]byte, length)
+			key, real := make([]byte, length), false
 			_, _ = rand.Read(key) // it never fails
-			if decrypter, can := ours.Private.(crypto.Decrypter); can && ok {
-				if got, wrong := decrypter.Decrypt(rand.Reader, sealed, options); wrong == nil && len(got) == length {
-					key = got
+			if decrypter, can := ours.Private.(crypto.Decrypter); can && readable {
+				if got, err := decrypter.Decrypt(rand.Reader, sealed, options); err == nil && len(got) == length {
+					key, real = got, true
 				}
 			}
-			if opened, wrong := open(key); wrong == nil {
-				plain, err = opened, nil
+			if plain, err := open(key); err == nil && real {
+				return plain, nil
 			}
 		}
 	}
-	return plain, err
+	return nil, errDecrypt
 }
 
 // keyTransport reads how a key was encrypted. The older of the two algorithms
