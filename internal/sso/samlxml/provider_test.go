@@ -384,3 +384,10 @@ func or(s, otherwise string) string {
 	}
 	return s
 }
+
+func certificates(of ...identity) (list []*x509.Certificate) {
+	for _, i := range of {
+		list = append(list, i.cert)
+	}
+	return list
+}
