@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/device"
 	"github.com/cardea-id/cardea/internal/keyring"
 	"github.com/cardea-id/cardea/internal/mfa"
@@ -20,6 +22,7 @@ import (
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
 	"github.com/cardea-id/cardea/internal/social"
+	"github.com/cardea-id/cardea/internal/sso"
 	"github.com/cardea-id/cardea/internal/testidp"
 	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/web"
@@ -35,6 +38,7 @@ type identity struct {
 	MFA      *mfa.Service
 	Social   *social.Service
 	Orgs     *org.Service
+	SSO      *sso.Service
 	SignIn   *signin.Service
 	Provider *oidc.Service
 
@@ -59,7 +63,8 @@ func (a *App) buildIdentity() (err error) {
 	limits := a.Tenants.Limits
 	a.Ring = &keyring.Ring{DB: a.DB, Box: a.Tenants.Box}
 	a.Sessions = &session.Service{DB: a.DB, Box: a.Tenants.Box}
-	a.Tokens = &token.Service{DB: a.DB, Ring: a.Ring, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions}
+	a.Orgs = &org.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Limits: limits, Notify: a.Notify, Rights: a.rightsOf}
+	a.Tokens = &token.Service{DB: a.DB, Ring: a.Ring, Tenants: a.Tenants, Users: a.Users, Orgs: a.Orgs, Sessions: a.Sessions}
 	a.Tenants.Tokens = a.Tokens.Authenticate
 	a.Users.Changed = a.Tokens.Forget
 	a.Passkeys = &passkey.Service{DB: a.DB, Box: a.Tenants.Box}
@@ -67,19 +72,38 @@ func (a *App) buildIdentity() (err error) {
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}
 	a.Social = &social.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf}
 	a.Tenants.Social = a.Social.Ways
-	a.Orgs = &org.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Limits: limits, Notify: a.Notify, Rights: a.rightsOf}
+	a.SSO = &sso.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf, Organization: a.requireOrganization, Proves: a.Orgs.Proves, Log: a.Log}
 	a.SignIn = &signin.Service{
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Passkeys: a.Passkeys, Codes: a.Codes, Notify: a.Notify,
-		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Orgs: a.Orgs, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
+		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Orgs: a.Orgs, SSO: a.SSO, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
 	}
 	a.Provider = &oidc.Service{
 		DB: a.DB, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Ring: a.Ring, SignIn: a.SignIn, Limits: limits,
 		Outbound: a.Outbound, Jobs: a.Jobs, Hasher: a.Hasher, Places: a.places, Log: a.Log, Dev: a.Config.Dev,
 	}
 	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application
+	a.Orgs.Left = a.left
 	a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.RevokeConsent, a.consents
 	a.Tenants.Own = oidc.IsProtocol
 	return nil
+}
+
+// left ends what was made for an organization that somebody leaves. Who is no member any
+// more is no more whom its identity provider says they are.
+func (a *App) left(ctx context.Context, tx *database.Tx, by access.Actor, organization, userID, reason string) error {
+	if err := a.SignIn.Left(ctx, tx, by, organization, userID, reason); err != nil || userID == "" || reason != "removed" {
+		return err
+	}
+	return a.SSO.Unlink(ctx, tx, by, organization, userID)
+}
+
+// requireOrganization returns nil for an organization that is active.
+func (a *App) requireOrganization(ctx context.Context, db database.Reader, tenantID, id string) error {
+	o, err := a.Orgs.Find(ctx, db, tenantID, id)
+	if err == nil && !o.IsActive {
+		err = org.ErrNotFound.Because("disabled")
+	}
+	return err
 }
 
 // originOf is the address of a tenant, without a path.
@@ -173,7 +197,7 @@ func isPage(path string) bool {
 			return true
 		}
 	}
-	return false
+	return strings.HasPrefix(path, "/saml/") && (strings.HasSuffix(path, "/acs") || strings.HasSuffix(path, "/slo"))
 }
 
 func (a *App) closeIdentity() (err error) {

@@ -90,6 +90,8 @@ var authorizeParams = []web.Param{
 	{Name: "claims", Text: "OpenID Connect Core, section 5.5"},
 	{Name: "resource", Text: "RFC 8707; may come several times"},
 	{Name: "dpop_jkt", Text: "RFC 9449, section 10"},
+	{Name: "organization", Text: "Id or slug of the organization that the user is to act in"},
+	{Name: "org_id", Text: "The same as organization"},
 	{Name: "request_uri", Text: "Of a pushed request; then nothing but client_id counts beside it"},
 }
 
@@ -102,6 +104,10 @@ type journey struct {
 	handle   string    // of the stored request; empty if it is not stored
 	at       time.Time // when the browser came with it
 	returned bool      // from signing in
+	// place is the organization that the session acts in for this request, or the one that
+	// it would have to show more for. enter is the session that has to choose one.
+	place session.Entry
+	enter string
 }
 
 // begin makes a journey for a client of the tenant that is asked.
@@ -354,14 +360,39 @@ func (s *Service) choose(ctx context.Context, j *journey, sessions []session.Ses
 		}
 		in = hinted
 	}
-	if missing = j.lacks(in); missing != nil || j.returned {
+	if missing = j.lacks(in); missing != nil {
 		return in, missing, nil
+	}
+	if missing, err = s.locate(ctx, j, in); missing != nil || err != nil || j.returned {
+		return in, missing, err
 	}
 	enough, err := s.SignIn.Suffices(ctx, j.by.Tenant, in, j.app)
 	if err == nil && (!enough || signin.AsksTwo(j.ACR) && in.ACR != signin.ACRTwoFactors) {
 		missing = errLoginRequired
 	}
 	return in, missing, err
+}
+
+// locate finds the organization that a session acts in for a request, or says what is
+// missing for that.
+func (s *Service) locate(ctx context.Context, j *journey, in session.Session) (*problem.Problem, error) {
+	if j.Connection != "" && !j.returned {
+		organization, err := s.SignIn.Connection(ctx, j.by.Tenant, j.Connection)
+		if err != nil || organization == "" || !slices.Contains(in.Ways, signin.BySSO(organization)) {
+			return errLoginRequired, nil // what is wrong with the connection is told there
+		}
+	}
+	var missing *problem.Problem
+	var err error
+	j.place, missing, err = s.SignIn.Place(ctx, j.by.Tenant, in, j.Organization)
+	switch {
+	case err != nil || missing == nil:
+		return nil, err
+	case missing.Is(signin.ErrChoose):
+		j.enter = in.ID
+		return errInteraction, nil
+	}
+	return errLoginRequired, nil
 }
 
 // lacks says what a session lacks to answer a request; nil if nothing.
@@ -410,6 +441,13 @@ func (s *Service) signIn(w http.ResponseWriter, r *http.Request, j *journey, mis
 		Application: j.app, ReturnTo: address(pathContinue, "request", j.handle), LoginHint: j.LoginHint, UILocales: j.UILocales, ACR: j.ACR,
 		After: j.after(j.at), UserID: j.UserID, SignUp: !j.returned && j.prompts(promptCreate),
 		SelectAccount: missing.Is(errSelectRequired) || !j.returned && j.prompts(promptSelect),
+		Organization:  j.Organization, Enter: j.enter, Connection: j.Connection,
+	}
+	if j.returned {
+		start.Connection = ""
+	}
+	if start.Organization == "" && j.enter == "" {
+		start.Organization = j.place.Organization
 	}
 	location, err := s.SignIn.Begin(w, r, start)
 	if err != nil {
@@ -440,6 +478,11 @@ func (s *Service) complete(w http.ResponseWriter, r *http.Request, j *journey, i
 		}
 		if consented {
 			if err := s.grantConsent(ctx, tx, by, in.UserID, j.app, j.Scope); err != nil {
+				return err
+			}
+		}
+		if j.place.Organization != in.OrganizationID {
+			if in, err = s.SignIn.Sessions.Enter(ctx, tx, by, in.ID, j.place); err != nil {
 				return err
 			}
 		}

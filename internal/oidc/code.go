@@ -13,6 +13,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
@@ -31,6 +32,8 @@ type codeDetail struct {
 	ACR      string          `json:"acr,omitempty"`
 	Audience []string        `json:"aud,omitempty"`
 	Claims   json.RawMessage `json:"claims,omitempty"`
+	// Organization is the one that the user acts in, empty for none.
+	Organization string `json:"org,omitempty"`
 	// Refresh says that the application gets a refresh token.
 	Refresh bool `json:"refresh,omitempty"`
 }
@@ -45,7 +48,7 @@ func (d codeDetail) has(scope string) bool { return slices.Contains(strings.Fiel
 // does not speak OpenID Connect, which alone knows that scope.
 func detailOf(app tenant.Application, req request, in session.Session) codeDetail {
 	d := codeDetail{
-		Scope: req.Scope, Nonce: req.Nonce, AuthAt: in.AuthAt, AMR: in.AMR, ACR: in.ACR, Audience: req.Resources, Claims: req.Claims,
+		Scope: req.Scope, Nonce: req.Nonce, AuthAt: in.AuthAt, AMR: in.AMR, ACR: in.ACR, Audience: req.Resources, Claims: req.Claims, Organization: in.OrganizationID,
 	}
 	if app.OAuth.ThirdParty {
 		d.Claims = nil // the user was asked about the scope, and nothing else
@@ -134,15 +137,35 @@ func (s *Service) openGrant(ctx context.Context, tx *database.Tx, by access.Acto
 	if _, err := s.Sessions.ByID(ctx, tx, by.Tenant, row.session); err != nil {
 		return session.Grant{}, err
 	}
+	life, err := s.lifetimes(ctx, tx, by.Tenant, app, row.detail.Organization, row.user)
+	if err != nil {
+		return session.Grant{}, err
+	}
 	g := session.Grant{
-		UserID: row.user, SessionID: row.session, Outlives: row.detail.has("offline_access"), ApplicationID: app.ID, Scope: row.detail.Scope,
+		UserID: row.user, SessionID: row.session, Outlives: row.detail.has("offline_access"), ApplicationID: app.ID, Scope: row.detail.Scope, OrganizationID: row.detail.Organization,
 		Detail: session.Detail{AuthAt: row.detail.AuthAt, AMR: row.detail.AMR, ACR: row.detail.ACR, Audience: row.detail.Audience, Claims: row.detail.Claims},
 	}
 	if app.IsPublic() {
 		g.KeyThumbprint = thumbprint
 	}
 	g.Detail.Open = row.stateHash != nil // nobody proved to be the application
-	return s.Sessions.Open(ctx, tx, by, g, token.GrantLifetimes(app))
+	return s.Sessions.Open(ctx, tx, by, g, life)
+}
+
+// lifetimes are those of what an application is granted for a user in an organization,
+// who must be a member: errGrant if not.
+func (s *Service) lifetimes(ctx context.Context, tx *database.Tx, tenantID string, app tenant.Application, organization, userID string) (session.Lifetimes, error) {
+	life := token.GrantLifetimes(app)
+	if organization == "" {
+		return life, nil
+	}
+	if err := s.SignIn.MayAct(ctx, tx, tenantID, organization, userID); errors.Is(err, org.ErrNotMember) {
+		return life, errGrant.Because("the user has left the organization")
+	} else if err != nil {
+		return life, err
+	}
+	limit, err := s.SignIn.LimitOf(ctx, tx, tenantID, organization)
+	return life.Within(limit), err
 }
 
 // codeAgain decides about a code that could not be taken. One that was used already

@@ -126,7 +126,15 @@ func (s *Service) postConsent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	i := slices.IndexFunc(sessions, func(in session.Session) bool { return in.ID == r.URL.Query().Get("session") })
-	if i < 0 || j.UserID != "" && j.UserID != sessions[i].UserID || j.lacks(sessions[i]) != nil || !matchesRedirect(j.app, j.RedirectURI) {
+	changed := i < 0 || j.UserID != "" && j.UserID != sessions[i].UserID || j.lacks(sessions[i]) != nil || !matchesRedirect(j.app, j.RedirectURI)
+	if !changed {
+		missing, err := s.locate(r.Context(), j, sessions[i])
+		if err != nil {
+			return err
+		}
+		changed = missing != nil
+	}
+	if changed {
 		return seeOther(w, pathContinue, "request", r.PostFormValue("state")) // what has changed meanwhile is decided there
 	}
 	switch r.PostFormValue("decision") {

@@ -23,7 +23,6 @@ import (
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
 	"github.com/cardea-id/cardea/internal/tenant"
-	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/web"
 )
 
@@ -331,19 +330,35 @@ func (s *Service) pageConfirm(w http.ResponseWriter, r *http.Request) error {
 	return page.Render(w, r, http.StatusOK, p)
 }
 
-// askMore is where the person proves more, if the application needs more than the
-// session shows; empty if it does not.
-func (s *Service) askMore(w http.ResponseWriter, r *http.Request, in session.Session, row deviceRow, typed string) (location string, err error) {
+// askMore is where the person proves more, if the application or their organization needs
+// more than the session shows, or chooses an organization; empty if it does not. Then into
+// is the organization that the device acts in.
+func (s *Service) askMore(w http.ResponseWriter, r *http.Request, in session.Session, row deviceRow, typed string) (into session.Entry, location string, err error) {
 	tenantID := web.ActorOf(r.Context()).Tenant
 	app, err := s.Tenants.ActiveApplication(r.Context(), tenantID, row.application)
 	if err != nil {
-		return "", err
+		return into, "", err
+	}
+	into, missing, err := s.SignIn.Place(r.Context(), tenantID, in, "")
+	if err != nil {
+		return into, "", err
+	}
+	if missing != nil {
+		st := signin.Start{Application: app, ReturnTo: withUserCode(pathUserCode+"/confirm", typed)}
+		if missing.Is(signin.ErrChoose) {
+			st.Enter = in.ID
+		} else {
+			st.UserID, st.After, st.Organization = in.UserID, s.now(), into.Organization
+		}
+		location, err = s.SignIn.Begin(w, r, st)
+		return into, location, err
 	}
 	enough, err := s.SignIn.Suffices(r.Context(), tenantID, in, app)
 	if err != nil || enough {
-		return "", err
+		return into, "", err
 	}
-	return s.SignIn.Begin(w, r, signin.Start{Application: app, ReturnTo: withUserCode(pathUserCode+"/confirm", typed), UserID: in.UserID, ACR: signin.ACRTwoFactors, After: s.now()})
+	location, err = s.SignIn.Begin(w, r, signin.Start{Application: app, ReturnTo: withUserCode(pathUserCode+"/confirm", typed), UserID: in.UserID, ACR: signin.ACRTwoFactors, After: s.now()})
+	return into, location, err
 }
 
 // Decisions about a device.
@@ -363,17 +378,21 @@ func (s *Service) postConfirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var into session.Entry
 	if decision != allow {
 		decision = deny
-	} else if location, err := s.askMore(w, r, in, row, given); err != nil || location != "" {
-		if err == nil {
-			http.Redirect(w, r, location, http.StatusSeeOther)
+	} else {
+		location := ""
+		if into, location, err = s.askMore(w, r, in, row, given); err != nil || location != "" {
+			if err == nil {
+				http.Redirect(w, r, location, http.StatusSeeOther)
+			}
+			return err
 		}
-		return err
 	}
 	by := web.ActorOf(r.Context())
 	by.Name = "user:" + in.UserID
-	err = s.DB.Write(r.Context(), func(tx *database.Tx) error { return s.settleDevice(r.Context(), tx, by, in, mac, row, decision) })
+	err = s.DB.Write(r.Context(), func(tx *database.Tx) error { return s.settleDevice(r.Context(), tx, by, in, into, mac, row, decision) })
 	if err != nil {
 		return err
 	}
@@ -381,8 +400,13 @@ func (s *Service) postConfirm(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Service) settleDevice(ctx context.Context, tx *database.Tx, by access.Actor, in session.Session, mac []byte, row deviceRow, decision string) error {
-	detail := session.Detail{AuthAt: in.AuthAt, AMR: in.AMR, ACR: in.ACR, Audience: row.asked.Resources}
+func (s *Service) settleDevice(ctx context.Context, tx *database.Tx, by access.Actor, in session.Session, into session.Entry, mac []byte, row deviceRow, decision string) error {
+	detail := deviceDetail{session.Detail{AuthAt: in.AuthAt, AMR: in.AMR, ACR: in.ACR, Audience: row.asked.Resources}, into.Organization}
+	if into.Organization != in.OrganizationID && decision == allow {
+		if _, err := s.Sessions.Enter(ctx, tx, by, in.ID, into); err != nil {
+			return err
+		}
+	}
 	if err := decideDevice(ctx, tx, by.Tenant, mac, in.ID, decision, detail); err != nil {
 		return err
 	}
@@ -430,9 +454,13 @@ func (s *Service) openDevice(ctx context.Context, tx *database.Tx, c call, row d
 	if _, err := s.Sessions.ByID(ctx, tx, c.by.Tenant, row.session); err != nil {
 		return session.Grant{}, err
 	}
+	life, err := s.lifetimes(ctx, tx, c.by.Tenant, c.app, row.detail.Organization, row.user)
+	if err != nil {
+		return session.Grant{}, err
+	}
 	return s.Sessions.Open(ctx, tx, c.by, session.Grant{
-		UserID: row.user, Outlives: true, ApplicationID: c.app.ID, Scope: row.asked.Scope, Detail: row.detail, KeyThumbprint: ofRefresh(c.app, c.thumbprint),
-	}, token.GrantLifetimes(c.app))
+		UserID: row.user, Outlives: true, ApplicationID: c.app.ID, OrganizationID: row.detail.Organization, Scope: row.asked.Scope, Detail: row.detail.Detail, KeyThumbprint: ofRefresh(c.app, c.thumbprint),
+	}, life)
 }
 
 // poll says why a device gets nothing yet, and has it wait longer if it can not wait.
@@ -462,10 +490,16 @@ func (s *Service) poll(ctx context.Context, tx *database.Tx, c call, code string
 type deviceRow struct {
 	id, application, session, user, decision string
 	asked                                    deviceRequest
-	detail                                   session.Detail
+	detail                                   deviceDetail
 	wait                                     time.Duration
 	polled, expires                          time.Time
 	used                                     bool
+}
+
+// A deviceDetail is what was decided for a device.
+type deviceDetail struct {
+	session.Detail
+	Organization string `json:"org,omitempty"` // that it acts in, empty for none
 }
 
 const deviceColumns = `id, application_id, session_id, user_id, decision, request, detail, wait, polled_at, expires_at, used_at`
@@ -520,7 +554,7 @@ func claimDevice(ctx context.Context, tx *database.Tx, tenantID string, mac []by
 }
 
 // decideDevice is one statement, so that what was decided once stays.
-func decideDevice(ctx context.Context, tx *database.Tx, tenantID string, mac []byte, sessionID, decision string, detail session.Detail) error {
+func decideDevice(ctx context.Context, tx *database.Tx, tenantID string, mac []byte, sessionID, decision string, detail deviceDetail) error {
 	text, err := json.Marshal(detail)
 	if err != nil {
 		return fmt.Errorf("encode detail of device: %w", err)

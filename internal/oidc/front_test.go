@@ -24,6 +24,7 @@ import (
 	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/keyring"
 	"github.com/cardea-id/cardea/internal/oidc"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -31,6 +32,8 @@ import (
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
+	"github.com/cardea-id/cardea/internal/social"
+	"github.com/cardea-id/cardea/internal/sso"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/user"
@@ -78,8 +81,12 @@ func newFront(t *testing.T, db *database.DB) *front {
 	users := &user.Service{DB: db, Box: tenants.Box, Connection: tenant.ManualConnection}
 	sessions := &session.Service{DB: db, Box: tenants.Box}
 	ring := &keyring.Ring{DB: db, Box: tenants.Box}
-	tokens := &token.Service{DB: db, Ring: ring, Tenants: tenants, Users: users, Sessions: sessions}
-	signIn := &signin.Service{DB: db, Log: log, Tenants: tenants, Users: users, Sessions: sessions, Tokens: tokens, Limits: limits}
+	orgs := &org.Service{DB: db, Tenants: tenants, Users: users, Limits: limits}
+	tokens := &token.Service{DB: db, Ring: ring, Tenants: tenants, Users: users, Orgs: orgs, Sessions: sessions}
+	signIn := &signin.Service{
+		DB: db, Log: log, Tenants: tenants, Users: users, Sessions: sessions, Tokens: tokens, Limits: limits, Orgs: orgs,
+		Social: &social.Service{DB: db, Box: tenants.Box}, SSO: &sso.Service{DB: db, Box: tenants.Box},
+	}
 	b.Service = &oidc.Service{
 		DB: db, Tenants: tenants, Users: users, Sessions: sessions, Tokens: tokens, Ring: ring, SignIn: signIn, Limits: limits, Log: log, Jobs: &jobs.Queue{DB: db, Log: log},
 		Outbound: &outbound.Client{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true, AnyPort: true, Timeout: 2 * time.Second},

@@ -53,6 +53,11 @@ type introspection struct {
 	ACR       string          `json:"acr,omitempty"`
 	Confirm   *confirmation   `json:"cnf,omitempty" doc:"The key the token is bound to, RFC 9449"`
 	Act       json.RawMessage `json:"act,omitempty" doc:"Who acts for the user, RFC 8693"`
+
+	OrganizationID   string   `json:"org_id,omitempty" doc:"The organization that the user acts in"`
+	OrganizationSlug string   `json:"org_slug,omitempty"`
+	Roles            []string `json:"roles,omitempty" doc:"Of the user in that organization, as they are now"`
+	Permissions      []string `json:"permissions,omitempty" doc:"That these roles give, as they are now"`
 }
 
 type confirmation struct {
@@ -106,7 +111,11 @@ func (s *Service) introspect(ctx context.Context, by access.Actor, app tenant.Ap
 		if err != nil {
 			return introspection{}, err
 		}
-		return ofGrant(g, app, issuer), s.requireLive(ctx, by.Tenant, g.UserID)
+		out := ofGrant(g, app, issuer)
+		if err := s.locateToken(ctx, by.Tenant, &out, g.OrganizationID, g.UserID, app); err != nil {
+			return introspection{}, err
+		}
+		return out, s.requireLive(ctx, by.Tenant, g.UserID)
 	}
 	a, err := s.Tokens.Read(ctx, by.Tenant, text)
 	if err != nil {
@@ -115,7 +124,19 @@ func (s *Service) introspect(ctx context.Context, by access.Actor, app tenant.Ap
 	if app.OAuth.ThirdParty && a.ClientID != app.ClientID && !slices.ContainsFunc(a.Audience, func(aud string) bool { return slices.Contains(app.OAuth.Resources, aud) }) {
 		return introspection{}, token.ErrToken.Because("not for this application's eyes")
 	}
-	return ofAccess(a, issuer), s.requireLive(ctx, by.Tenant, a.UserID)
+	out := ofAccess(a, issuer)
+	if err := s.locateToken(ctx, by.Tenant, &out, a.Organization, a.UserID, app); err != nil {
+		return introspection{}, err
+	}
+	return out, s.requireLive(ctx, by.Tenant, a.UserID)
+}
+
+// locateToken adds what the user is now in the organization that a token is for.
+func (s *Service) locateToken(ctx context.Context, tenantID string, out *introspection, organization, userID string, app tenant.Application) error {
+	in, err := s.Tokens.Standing(ctx, tenantID, organization, userID)
+	in = in.For(app)
+	out.OrganizationID, out.OrganizationSlug, out.Roles, out.Permissions = in.OrganizationID, in.OrganizationSlug, in.Roles, in.Permissions
+	return err
 }
 
 // requireLive returns token.ErrToken if there is a user and they may be given nothing.
@@ -170,6 +191,7 @@ func (i introspection) AppendJSON(b []byte) []byte {
 	for _, member := range [...]struct{ name, value string }{
 		{`,"scope":`, i.Scope}, {`,"client_id":`, i.ClientID}, {`,"token_type":`, i.Type}, {`,"sub":`, i.Subject}, {`,"iss":`, i.Issuer},
 		{`,"jti":`, i.ID}, {`,"sid":`, i.SessionID}, {`,"acr":`, i.ACR},
+		{`,"org_id":`, i.OrganizationID}, {`,"org_slug":`, i.OrganizationSlug},
 	} {
 		if member.value != "" {
 			b = web.AppendString(append(b, member.name...), member.value)
@@ -186,7 +208,7 @@ func (i introspection) AppendJSON(b []byte) []byte {
 	for _, member := range [...]struct {
 		name  string
 		value []string
-	}{{`,"aud":`, i.Audience}, {`,"amr":`, i.AMR}} {
+	}{{`,"aud":`, i.Audience}, {`,"amr":`, i.AMR}, {`,"roles":`, i.Roles}, {`,"permissions":`, i.Permissions}} {
 		if len(member.value) > 0 {
 			b = appendStrings(append(b, member.name...), member.value)
 		}

@@ -10,7 +10,6 @@ import (
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
-	"github.com/cardea-id/cardea/internal/token"
 )
 
 // errCredentials is the answer to a wrong password, an unknown user, and one who can
@@ -40,49 +39,56 @@ func (s *Service) byPassword(ctx context.Context, c call) (tokenAnswer, error) {
 	if c.tenant.Settings.SignIn.NoPassword {
 		return tokenAnswer{}, errUnauthorized.Saying("Users of this tenant do not sign in with passwords.")
 	}
-	id, err := s.checkPassword(ctx, c, name, given)
+	checked, err := s.checkPassword(ctx, c, name, given)
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	g, err := s.enter(ctx, c, id, q)
+	g, err := s.enter(ctx, c, checked, q)
 	if err != nil {
 		return tokenAnswer{}, err
 	}
 	return s.open(ctx, c, g, "", true)
 }
 
-// checkPassword returns the user whose password it is.
-func (s *Service) checkPassword(ctx context.Context, c call, name, given string) (id string, err error) {
-	u, err := s.SignIn.CheckPassword(ctx, c.by, c.app, name, given)
-	if errors.Is(err, signin.ErrCredentials) || errors.Is(err, signin.ErrSecondFactor) { // this grant has no place for one
-		return "", errCredentials.Because("%w", err)
+// checkPassword returns the user whose password it is, and where it lets them in to.
+func (s *Service) checkPassword(ctx context.Context, c call, name, given string) (in signin.Checked, err error) {
+	in, err = s.SignIn.CheckPassword(ctx, c.by, c.app, name, given)
+	for _, p := range []error{signin.ErrCredentials, signin.ErrSecondFactor, signin.ErrSSORequired, signin.ErrOrganizationWay} { // this grant has no place for more
+		if errors.Is(err, p) {
+			return in, errCredentials.Because("%w", err)
+		}
 	}
 	if err != nil {
-		return "", err
+		return in, err
 	}
-	_, temporary, err := password.Find(ctx, s.DB, c.by.Tenant, u.ID)
-	if err == nil && (temporary || len(u.RequiredActions) > 0) {
-		err = errCredentials.Because("user %s has something to do first", u.ID)
+	_, temporary, err := password.Find(ctx, s.DB, c.by.Tenant, in.User.ID)
+	if err == nil && (temporary || len(in.User.RequiredActions) > 0) {
+		err = errCredentials.Because("user %s has something to do first", in.User.ID)
 	}
-	return u.ID, err
+	return in, err
 }
 
 // enter starts a session, which a user can see and end like others, and the grant
 // that hangs on it.
-func (s *Service) enter(ctx context.Context, c call, id string, q request) (g session.Grant, err error) {
+func (s *Service) enter(ctx context.Context, c call, checked signin.Checked, q request) (g session.Grant, err error) {
+	id, into := checked.User.ID, checked.Entry
 	seen := device.Describe(c.by.UserAgent)
 	country, city := s.Places.Locate(c.by.IP)
 	from := session.From{IP: c.by.IP, Client: seen.Name, OS: seen.OS, Device: seen.Kind, Country: country, City: city}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		proof := session.Proof{AMR: []string{"pwd"}, ACR: signin.ACROneFactor, At: tx.Now}
+		life, err := s.lifetimes(ctx, tx, c.by.Tenant, c.app, into.Organization, id)
+		if err != nil {
+			return err
+		}
+		proof := session.Proof{AMR: []string{"pwd"}, ACR: signin.ACROneFactor, At: tx.Now, Ways: checked.Ways, Entry: into}
 		in, _, err := s.Sessions.Start(ctx, tx, c.by, id, c.app.ID, proof, from, session.SessionLifetimes)
 		if err != nil {
 			return err
 		}
 		g, err = s.Sessions.Open(ctx, tx, c.by, session.Grant{
-			UserID: id, SessionID: in.ID, ApplicationID: c.app.ID, Scope: q.Scope, KeyThumbprint: ofRefresh(c.app, c.thumbprint),
+			UserID: id, SessionID: in.ID, ApplicationID: c.app.ID, OrganizationID: into.Organization, Scope: q.Scope, KeyThumbprint: ofRefresh(c.app, c.thumbprint),
 			Detail: session.Detail{AuthAt: in.AuthAt, AMR: in.AMR, ACR: in.ACR, Audience: q.Resources},
-		}, token.GrantLifetimes(c.app))
+		}, life)
 		return err
 	})
 	if errors.Is(err, session.ErrNotFound) {

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/url"
 	"slices"
@@ -32,11 +33,13 @@ var (
 // Limits of an authorization request, in bytes. State and nonce are the application's
 // and come back as they are.
 const (
-	maxState     = 4 << 10
-	maxClaims    = 8 << 10
-	maxHint      = 1 << 10
-	maxScope     = 4 << 10
-	maxResources = 10
+	maxState  = 4 << 10
+	maxClaims = 8 << 10
+	maxHint   = 1 << 10
+	maxScope  = 4 << 10
+
+	maxOrganization = 128
+	maxResources    = 10
 )
 
 // Response modes (OAuth 2.0 Multiple Response Type Encoding Practices; Form Post
@@ -81,6 +84,10 @@ type request struct {
 	Resources     []string        `json:"resource,omitempty"`
 	Thumbprint    string          `json:"dpop_jkt,omitempty"`
 	SSO           bool            `json:"sso,omitempty"` // by /api/sso/authorize
+	// Organization is the one to act in, by id or slug. Connection is the one to sign in
+	// by, of it or of another service.
+	Organization string `json:"organization,omitempty"`
+	Connection   string `json:"connection,omitempty"`
 }
 
 func (q request) prompts(value string) bool { return slices.Contains(q.Prompt, value) }
@@ -310,7 +317,12 @@ func (q *request) readPrompt(_ tenant.Application, f form) error {
 
 func (q *request) readUser(_ tenant.Application, f form) error {
 	q.Nonce, q.ACR, q.LoginHint, q.UILocales, q.Thumbprint = f.get("nonce"), f.get("acr_values"), f.get("login_hint"), f.get("ui_locales"), f.get("dpop_jkt")
+	q.Organization = cmp.Or(f.get("organization"), f.get("org_id"))
 	switch {
+	case f.get("organization") != "" && f.get("org_id") != "" && f.get("organization") != f.get("org_id"):
+		return errRequest.Saying("The parameters organization and org_id name two organizations.").In("organization")
+	case len(q.Organization) > maxOrganization:
+		return errRequest.Saying("The parameter organization has at most 128 bytes.").In("organization")
 	case len(q.Nonce) > maxState:
 		return errRequest.Saying("The nonce is longer than 4 KiB.").In("nonce")
 	case len(q.LoginHint) > maxHint, len(q.ACR) > maxHint, len(q.UILocales) > maxHint:

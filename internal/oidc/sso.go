@@ -59,11 +59,6 @@ func (s *Service) getSSO(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range selectors {
-		if f.get(name) != "" {
-			return errConnection.In(name)
-		}
-	}
 	j, err := s.begin(r, f.get("client_id"))
 	if err != nil {
 		return err
@@ -71,11 +66,52 @@ func (s *Service) getSSO(w http.ResponseWriter, r *http.Request) error {
 	if err := j.readSSO(f); err != nil {
 		return err
 	}
+	if err := s.selectConnection(r.Context(), j, f); err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8") // as described, although there is nothing to read
 	if _, authority, _ := strings.Cut(j.issuer, "://"); web.CanonicalHost(authority) != web.Of(r.Context()).Host {
 		return seeOther(w, j.issuer+r.URL.RequestURI()) // cookies belong to the tenant's own host
 	}
 	return s.decide(w, r, j)
+}
+
+// selectConnection reads which connection is wanted: itself, or by its organization. One
+// of several connections of an organization is for the person to choose.
+func (s *Service) selectConnection(ctx context.Context, j *journey, f form) error {
+	chosen := ""
+	for _, name := range selectors {
+		if f.get(name) == "" {
+			continue
+		}
+		if chosen != "" {
+			return errRequest.Saying("The parameters connection, organization and domain exclude each other.").In(name)
+		}
+		chosen = name
+	}
+	value := f.get(chosen)
+	var err error
+	switch chosen {
+	case "":
+		return nil
+	case "connection", "connection_id":
+		j.Connection = value
+		j.Organization, err = s.SignIn.Connection(ctx, j.by.Tenant, value)
+	default:
+		domain := ""
+		if chosen == "domain" {
+			domain = strings.ToLower(value)
+		}
+		var connections []string
+		j.Organization, connections, err = s.SignIn.Connections(ctx, j.by.Tenant, value, domain)
+		if len(connections) == 1 {
+			j.Connection = connections[0]
+		}
+	}
+	if _, ok := problem.From(err); ok {
+		err = errConnection.In(chosen).Because("%w", err)
+	}
+	return err
 }
 
 // readSSO reads the few parameters of the contract.

@@ -136,7 +136,29 @@ func (s *Service) claimsOf(ctx context.Context, tenantID string, a token.Access)
 	if err != nil {
 		return nil, err
 	}
-	return token.Claims(u, a.Scope, wanted), nil
+	told := claims(token.Claims(u, a.Scope, wanted))
+	if a.Organization == "" {
+		return told, nil
+	}
+	in, err := s.standingFor(ctx, tenantID, a)
+	in.AddTo(told)
+	return told, err
+}
+
+// standingFor is what the holder of an access token gets to know of its organization.
+func (s *Service) standingFor(ctx context.Context, tenantID string, a token.Access) (token.Standing, error) {
+	in, err := s.Tokens.Standing(ctx, tenantID, a.Organization, a.UserID)
+	if errors.Is(err, token.ErrToken) {
+		err = errToken.Because("%w", err)
+	}
+	if err != nil {
+		return in, err
+	}
+	app, err := s.findClient(ctx, access.Visitor(tenantID, ""), a.ClientID)
+	if errors.Is(err, errClient) {
+		return token.Standing{}, nil
+	}
+	return in.For(app), err
 }
 
 // wanted are the claims asked for by name. They are for the application that asked:

@@ -41,3 +41,7 @@ func (*NotMe) file() string               { return "not-me" }
 func (*NotMeDone) file() string           { return "not-me-done" }
 func (*AccountDelete) file() string       { return "account-delete" }
 func (*AccountApplications) file() string { return "account-applications" }
+func (*OrganizationChoice) file() string  { return "organization-choice" }
+func (*OrganizationStep) file() string    { return "organization-step" }
+func (*Invitation) file() string          { return "invitation" }
+func (*SSOContinue) file() string         { return "sso-continue" }

@@ -182,6 +182,15 @@ func samples(v page.View) map[string]page.Page {
 			{ID: "1", App: logo, Scopes: scopes, Since: v.Now.Add(-2000 * time.Hour), LastUsed: v.Now.Add(-2 * time.Hour)},
 			{ID: "2", App: app, Scopes: scopes[:2], Since: v.Now.Add(-100 * time.Hour)},
 		}},
+
+		"organization-choice":   &page.OrganizationChoice{View: v, App: app, Organizations: []page.Organization{{ID: "1", Name: "Acme", LogoURL: "/logo.svg", Current: true}, {ID: "2", Name: "Globex Corporation of Springfield"}}, Action: "/organization", BackURL: "/signin"},
+		"organization-step":     &page.OrganizationStep{View: v, App: app, Organization: page.Organization{Name: "Acme"}, SSO: true, Ways: ways[:1], ChooseURL: "/organization", BackURL: "/signin"},
+		"organization-step.way": &page.OrganizationStep{View: v, App: app, Organization: page.Organization{Name: "Acme"}, BackURL: "/signin"},
+		"invitation":            &page.Invitation{View: v, Organization: page.Organization{Name: "Acme"}, Address: "ann@northwind.example", Token: "t0ken", Action: "/invitation"},
+		"invitation.self":       &page.Invitation{View: v, Organization: page.Organization{Name: "Acme", LogoURL: "/logo.svg"}, Address: "ann@northwind.example", Person: ann, Token: "t0ken", Action: "/invitation", SwitchAction: "/switch"},
+		"invitation.other":      &page.Invitation{View: v, Organization: page.Organization{Name: "Acme"}, Address: "ann@northwind.example", Person: bo, Other: true, Token: "t0ken", Action: "/invitation", SwitchAction: "/switch"},
+		"sso-continue":          &page.SSOContinue{View: v, Organization: page.Organization{Name: "Acme"}, Person: ann, Flow: "t0ken", Action: "/continue", BackURL: "/signin"},
+
 		"second-choice":      &page.SecondChoice{View: v, App: app, BackURL: "/signin", Ways: []page.SecondWay{{Kind: "totp", URL: "/t"}, {Kind: "sms", Address: "••• 678", Action: "/s"}, {Kind: "email", Address: "a•••@northwind.example", Action: "/s"}, {Kind: "backup_code", URL: "/b"}}},
 		"second-code":        &page.SecondCode{View: v, Kind: "totp", Action: "/second", Remember: true, OtherURL: "/choose", BackURL: "/signin"},
 		"second-code.sms":    &page.SecondCode{View: with(v, page.FieldError{Field: "code", Code: "code_invalid"}), Kind: "sms", Address: "••• 678", Action: "/second", ResendAction: "/send", ResendAt: v.Now.Add(20 * time.Second)},

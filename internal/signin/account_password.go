@@ -18,6 +18,9 @@ func (s *Service) pageOwnPassword(w http.ResponseWriter, r *http.Request, o *own
 	if o.tenant.Settings.SignIn.NoPassword {
 		return ErrNotOffered
 	}
+	if err := s.requireOwnWay(r.Context(), s.DB, o.by.Tenant, o.user.ID); err != nil {
+		return err
+	}
 	old, _, err := password.Find(r.Context(), s.DB, o.by.Tenant, o.user.ID)
 	if err != nil {
 		return err
@@ -81,6 +84,9 @@ func (s *Service) changePassword(ctx context.Context, o *owner, old, given, want
 	}
 	by := o.self()
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		if err := s.requireOwnWay(ctx, tx, by.Tenant, o.user.ID); err != nil {
+			return err
+		}
 		if in, err = s.renew(ctx, tx, o, shown); err != nil {
 			return err
 		}

@@ -867,7 +867,7 @@ func TestWhoAmI(t *testing.T) {
 		wantKeys(t, a.Body, "session", "user")
 		wantKeys(t, part(t, a.Body, "user"), shortKeys...)
 		wantForm(t, part(t, a.Body, "user"), map[string]string{"id": `"` + l.Profile.ID + `"`, "email": `"` + ann + `"`})
-		wantKeys(t, part(t, a.Body, "session"), "id", "application_id", "amr", "acr", "authenticated_at", "created_at", "last_seen_at", "expires_at", "ip_address", "name", "os", "device", "country", "city")
+		wantKeys(t, part(t, a.Body, "session"), "id", "application_id", "organization_id", "amr", "acr", "authenticated_at", "created_at", "last_seen_at", "expires_at", "ip_address", "name", "os", "device", "country", "city")
 
 		b.Clock.Advance(time.Minute)
 		b.Submit(t, b.identify(t, ann), "/signin/code", "code", b.Code(t, ann))

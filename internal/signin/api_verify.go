@@ -181,7 +181,11 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, c *call, a attempt
 	}
 	// This API has no page for a second factor; see mfa_api.go for the calls that have.
 	lacking, err := s.lacks(ctx, tx, c.visit, a, u)
-	if err == nil && lacking.Second {
+	switch {
+	case err != nil:
+	case lacking.entry.refused != nil: // nor has it the page of an organization
+		err = lacking.entry.refused
+	case lacking.Second:
 		err = ErrSecondFactor
 	}
 	if err != nil {
@@ -192,19 +196,22 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, c *call, a attempt
 	}
 	by, life := c.by, token.GrantLifetimes(c.app)
 	by.Name = "user:" + u.ID
-	shown := session.Proof{AMR: a.amr(amrOf(a.Method)), ACR: a.acr(), At: a.ProvedAt}
-	in, _, err := s.Sessions.Start(ctx, tx, by, u.ID, c.app.ID, shown, c.from, session.Lifetimes{Idle: life.Absolute, Absolute: life.Absolute})
+	in := lacking.entry.session(a, tx.Now)
+	life = life.Within(in.Limit)
+	in.Limit.Idle = 0 // the session is used by nobody, the grant is
+	shown := session.Proof{AMR: a.amr(amrOf(a.Method)), ACR: a.acr(), At: a.ProvedAt, Ways: a.ways(), Entry: in}
+	live, _, err := s.Sessions.Start(ctx, tx, by, u.ID, c.app.ID, shown, c.from, session.Lifetimes{Idle: life.Absolute, Absolute: life.Absolute})
 	if err != nil {
 		return out, err
 	}
 	out.grant, err = s.Sessions.Open(ctx, tx, by, session.Grant{
-		UserID: u.ID, SessionID: in.ID, ApplicationID: c.app.ID, Scope: apiScope,
+		UserID: u.ID, SessionID: live.ID, ApplicationID: c.app.ID, OrganizationID: in.Organization, Scope: apiScope,
 		Detail: session.Detail{AuthAt: shown.At, AMR: shown.AMR, ACR: shown.ACR, Open: true},
 	}, life)
 	if err != nil {
 		return out, err
 	}
-	if err := noteSession(ctx, tx, by.Tenant, a.ID, in.ID); err != nil {
+	if err := noteSession(ctx, tx, by.Tenant, a.ID, live.ID); err != nil {
 		return out, err
 	}
 	if err := s.Users.NoteSignIn(ctx, tx, by.Tenant, u.ID); err != nil {

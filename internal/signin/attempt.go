@@ -66,12 +66,19 @@ type request struct {
 	FamilyName    string       `json:"family_name,omitempty"`
 	Social        *fromSocial  `json:"social,omitempty"`
 	Recovery      []byte       `json:"recovery,omitempty"` // hash of a link's token: another second factor is to be set up
+	// Organization is the one to act in, by id, slug or token. Chosen says that the person
+	// has chosen it, and may choose again.
+	Organization string   `json:"organization,omitempty"`
+	Chosen       bool     `json:"chosen,omitempty"`
+	Enter        string   `json:"enter,omitempty"` // session whose user chooses one
+	Connection   string   `json:"connection,omitempty"`
+	SSO          *fromSSO `json:"sso,omitempty"`
 }
 
 func requestOf(st Start) request {
 	return request{
 		Application: st.Application.ID, ReturnTo: st.ReturnTo, LoginHint: st.LoginHint, UILocales: st.UILocales, ACR: st.ACR, After: st.After,
-		SelectAccount: st.SelectAccount, SignUp: st.SignUp, UserID: st.UserID,
+		SelectAccount: st.SelectAccount, SignUp: st.SignUp, UserID: st.UserID, Organization: st.Organization, Enter: st.Enter, Connection: st.Connection,
 	}
 }
 
@@ -226,6 +233,16 @@ func identifyAttempt(ctx context.Context, tx *database.Tx, tenant string, a atte
 		UPDATE attempts SET request = $4, identifier = $5, channel = $6, challenge_id = '', `+unproved+openAttempt+`RETURNING `+attemptColumns,
 		tenant, a.ID, tx.Millis(), string(text), a.Identifier, a.Channel))
 	return a, orAttempt(err, "identify attempt")
+}
+
+// noteRequest stores what an attempt is for, without touching what was proved.
+func noteRequest(ctx context.Context, tx *database.Tx, tenant string, a attempt) (attempt, error) {
+	text, err := json.Marshal(a.Request)
+	if err != nil {
+		return attempt{}, fmt.Errorf("encode attempt: %w", err)
+	}
+	a, err = scanAttempt(tx.QueryRow(ctx, `UPDATE attempts SET request = $4`+openAttempt+`RETURNING `+attemptColumns, tenant, a.ID, tx.Millis(), string(text)))
+	return a, orAttempt(err, "note what an attempt is for")
 }
 
 // renameAttempt gives an attempt another handle.

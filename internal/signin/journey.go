@@ -56,20 +56,33 @@ func (s *Service) show(w http.ResponseWriter, r *http.Request, v *visit, a attem
 	switch {
 	case !a.FinishedAt.IsZero():
 		return page.Render(w, r, http.StatusOK, &page.LinkDone{View: v.view, Purpose: page.LinkSignIn, App: s.app(r.Context(), v.by.Tenant, a)})
-	case !a.ProvedAt.IsZero():
+	case !a.ProvedAt.IsZero() && !(query.Has("change") && query.Has("sso")):
 		return s.showProved(w, r, v, a)
 	case query.Has("change"):
 		return page.Render(w, r, http.StatusOK, s.firstPage(r.Context(), v, a))
 	case a.ChallengeID != "":
 		return s.showCode(w, r, v, a)
+	case a.Request.SSO != nil && a.Request.SSO.Held != nil && a.Identifier == "":
+		return s.showSSOProve(w, r, v, a)
+	case a.Request.SSO != nil && a.Request.SSO.Held == nil && a.Request.SSO.Connection == "":
+		return s.showSSO(w, r, v, a)
 	case a.Identifier != "":
 		return page.Render(w, r, http.StatusOK, s.passwordPage(v, a))
+	case s.chooser(v, a) != "":
+		return s.showChoice(w, r, v, a, s.chooser(v, a), nil)
 	case a.Request.Social != nil && a.Request.Social.Flow != "":
 		return s.showSocialProve(w, r, v, a)
 	case a.Request.SelectAccount && len(v.sessions) > 0 && !query.Has("another"):
 		return s.showAccounts(w, r, v, a)
 	default:
-		return page.Render(w, r, http.StatusOK, s.firstPage(r.Context(), v, a))
+		p, err := s.firstOf(r.Context(), v, a)
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			p = s.firstPage(r.Context(), v, a)
+		}
+		return page.Render(w, r, http.StatusOK, p)
 	}
 }
 
@@ -80,12 +93,15 @@ func (s *Service) firstPage(ctx context.Context, v *visit, a attempt) page.Page 
 	if identifier == "" {
 		identifier = a.Request.LoginHint
 	}
-	app := s.app(ctx, v.by.Tenant, a)
+	app, ways, action := s.app(ctx, v.by.Tenant, a), s.firstWays(ctx, v, a), pathSignIn
 	if a.Request.SignUp && !settings.NoSignUp {
-		return &page.SignUp{View: v.view, App: app, Ways: s.ways(ctx, v, "/signin/social/"), Takes: takes(settings), Identifier: identifier, Names: true, GivenName: a.Request.GivenName, FamilyName: a.Request.FamilyName,
+		return &page.SignUp{View: v.view, App: app, Ways: ways, Takes: takes(settings), Identifier: identifier, Names: true, GivenName: a.Request.GivenName, FamilyName: a.Request.FamilyName,
 			Action: pathSignUp, SignInURL: withState(pathSignIn, v.view.State, "change", "1")}
 	}
-	p := &page.SignIn{View: v.view, App: app, Ways: s.ways(ctx, v, "/signin/social/"), Takes: takes(settings), Identifier: identifier, Action: pathSignIn, Passkey: passkeyPrompt(false)}
+	if v.aroundSSO {
+		action += "?sso=no"
+	}
+	p := &page.SignIn{View: v.view, App: app, Ways: ways, Takes: takes(settings), Identifier: identifier, Action: action, Passkey: passkeyPrompt(false)}
 	if !settings.NoSignUp {
 		p.SignUpURL = withState(pathSignUp, v.view.State)
 	}
@@ -170,6 +186,12 @@ func (s *Service) identify(w http.ResponseWriter, r *http.Request, signUp bool) 
 	if a.Identifier, a.Channel, err = parseIdentifier(settings, typed, signUp); err != nil {
 		a.Identifier = clip(typed)
 		return s.firstAgain(w, r, v, a, err)
+	}
+	if sent, err := s.homeRealm(w, r, v, a); sent || err != nil {
+		return err
+	}
+	if a.Request.SSO != nil && a.Request.SSO.Held == nil {
+		a.forgetSSO()
 	}
 	if err := s.startFirst(ctx, v, a, settings); err != nil {
 		return s.firstAgain(w, r, v, a, err)
@@ -275,8 +297,16 @@ func (s *Service) showProved(w http.ResponseWriter, r *http.Request, v *visit, a
 	if err != nil {
 		return err
 	}
-	if lacking.Second {
+	holding := a.Request.SSO != nil && a.Request.SSO.Held != nil
+	switch {
+	case lacking.entry.refused != nil && !holding:
+		return s.showRefused(w, r, v, a, lacking, u)
+	case lacking.Second:
 		return s.showSecond(w, r, v, a, u, lacking)
+	case holding:
+		return s.showSSOLink(w, r, v, a, u)
+	case lacking.entry.choose:
+		return s.showChoice(w, r, v, a, u.ID, nil)
 	}
 	_, temporary, err := password.Find(r.Context(), s.DB, v.by.Tenant, a.UserID)
 	if err != nil {
@@ -422,7 +452,7 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, v *visit, 
 			return to(w, r, pathSignIn, "state", v.view.State)
 		}
 		err = s.DB.Write(r.Context(), func(tx *database.Tx) error {
-			b, err := s.prove(r.Context(), tx, v.by, a, proof{user: u, method: "session"})
+			b, err := s.prove(r.Context(), tx, v.by, a, proof{user: u, method: methodSession})
 			if err == nil {
 				err = finishAttempt(r.Context(), tx, v.by.Tenant, b)
 			}

@@ -65,6 +65,7 @@ func (s *Service) Mount(r *web.Router) {
 	s.mountAccount(r)
 	s.mountSecurity(r)
 	s.mountSocial(r)
+	s.mountSSO(r)
 	s.mountLinked(r)
 	s.mountAlarm(r)
 	s.mountData(r)

@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 )
@@ -71,7 +72,7 @@ func (s *Service) postPassword(w http.ResponseWriter, r *http.Request, v *visit,
 }
 
 func reasonOf(err error) string {
-	for _, p := range []*problem.Problem{ratelimit.ErrLimited, ErrSecondFactor} {
+	for _, p := range []*problem.Problem{ratelimit.ErrLimited, ErrSecondFactor, ErrSSORequired, ErrOrganizationWay} {
 		if errors.Is(err, p) {
 			return p.Code
 		}
@@ -86,34 +87,40 @@ func exactly(identifier string) string { return fmt.Sprintf("%x", secret.Hash(id
 // CheckPassword is checkPassword for other fronts: it says whether a password is that
 // of the user of a login, and all that it takes to sign in to an application, counting
 // the try. It returns ErrCredentials, ErrSecondFactor, ratelimit.ErrLimited and what
-// passhash returns.
-func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant.Application, login, given string) (user.User, error) {
+// passhash returns, or why the user's organization does not let them in like this.
+func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant.Application, login, given string) (in Checked, err error) {
 	v := &visit{by: by, from: s.from(by)}
-	var err error
 	if v.tenant, err = s.Tenants.ByID(ctx, by.Tenant); err != nil {
-		return user.User{}, err
+		return in, err
 	}
 	if v.rp, err = s.relyingParty(ctx, v.tenant); err != nil {
-		return user.User{}, err
+		return in, err
 	}
 	u, err := s.find(ctx, s.DB, v, login)
 	if err != nil {
-		return user.User{}, err
+		return in, err
 	}
+	a := attempt{ApplicationID: app.ID, UserID: u.ID, Method: methodPassword}
 	uses, err := s.checkPassword(ctx, v, login, u, given)
 	if err == nil && !u.IsActive {
 		err = ErrCredentials.Because("disabled")
 	}
 	if err == nil {
 		var lacking lack
-		if lacking, err = s.lacks(ctx, s.DB, v, attempt{ApplicationID: app.ID, Method: methodPassword}, u); err == nil && lacking.Second {
+		lacking, err = s.lacks(ctx, s.DB, v, a, u)
+		switch {
+		case err != nil:
+		case lacking.entry.refused != nil:
+			err = lacking.entry.refused
+		case lacking.Second:
 			err = ErrSecondFactor
 		}
+		in = Checked{u, lacking.entry.session(a, s.DB.Now()), a.ways()}
 	}
 	if err != nil {
-		return user.User{}, errors.Join(err, s.fail(ctx, v, attempt{}, u.ID, methodPassword, reasonOf(err)))
+		return Checked{}, errors.Join(err, s.fail(ctx, v, attempt{}, u.ID, methodPassword, reasonOf(err)))
 	}
-	return u, s.DB.Write(ctx, func(tx *database.Tx) error {
+	return in, s.DB.Write(ctx, func(tx *database.Tx) error {
 		if err := s.Limits.Reset(ctx, tx, by.Tenant, uses...); err != nil {
 			return err
 		}
@@ -122,6 +129,13 @@ func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant
 		}
 		return audit.Append(tx, by, s.event(v, attempt{UserID: u.ID, Method: methodPassword}, "signin.succeeded", audit.Success, ""))
 	})
+}
+
+// Checked is whom CheckPassword has let in, and where to.
+type Checked struct {
+	User  user.User
+	Entry session.Entry
+	Ways  []string // of session.Session
 }
 
 // checkPassword counts a try, verifies it, and gives an imported hash the form of
@@ -279,7 +293,13 @@ func (s *Service) sendReset(ctx context.Context, v *visit, email string) error {
 		if err != nil {
 			return err
 		}
-		if u.ID == "" || !u.IsActive || u.Email != email {
+		own := u.ID != "" && u.IsActive && u.Email == email
+		if own {
+			if own, err = s.hasOwnWay(ctx, tx, v.by.Tenant, u.ID); err != nil {
+				return err
+			}
+		}
+		if !own {
 			return s.sendNobody(ctx, tx, v, u.ID, email, origin)
 		}
 		return s.mailReset(ctx, tx, v, u)
@@ -374,6 +394,9 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		id, err := password.Reset(ctx, tx, v.by, token, hash)
 		if err != nil {
+			return err
+		}
+		if err := s.requireOwnWay(ctx, tx, v.by.Tenant, id); err != nil {
 			return err
 		}
 		if err := s.endAll(ctx, tx, v.by, id, "password_reset"); err != nil {

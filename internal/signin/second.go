@@ -44,6 +44,12 @@ type lack struct {
 	who    *mfa.Person // nil if it did not matter
 	// Remembered says that nothing more is needed because of this browser alone.
 	Remembered bool
+	entry      entry // into an organization, or none
+}
+
+// isOpen reports whether anything is missing.
+func (l lack) isOpen() bool {
+	return l.Second || l.entry.choose || l.entry.refused != nil
 }
 
 // lacks says what an attempt still needs beside the first factor.
@@ -53,7 +59,11 @@ func (s *Service) lacks(ctx context.Context, db database.Reader, v *visit, a att
 	if err != nil {
 		return l, err
 	}
+	if l.entry, err = s.entering(ctx, db, v, a, u); err != nil {
+		return l, err
+	}
 	l.policy = mfa.PolicyOf(v.tenant, app)
+	l.policy.Mode = l.entry.tighten(l.policy.Mode)
 	if !a.SecondAt.IsZero() {
 		return l, nil
 	}

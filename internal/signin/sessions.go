@@ -50,6 +50,7 @@ func (s *Service) mountSessions(r *web.Router) {
 type sessionForm struct {
 	ID              string    `json:"id"`
 	ApplicationID   string    `json:"application_id" doc:"Where it began; empty for a page of the tenant's own"`
+	OrganizationID  string    `json:"organization_id" doc:"That the user acts in; empty for none"`
 	AMR             []string  `json:"amr" doc:"How the user proved who they are, RFC 8176"`
 	ACR             string    `json:"acr"`
 	AuthenticatedAt time.Time `json:"authenticated_at" doc:"When the user last proved who they are"`
@@ -66,7 +67,7 @@ type sessionForm struct {
 
 func sessionFormOf(in session.Session) sessionForm {
 	return sessionForm{
-		ID: in.ID, ApplicationID: in.ApplicationID, AMR: append([]string{}, in.AMR...), ACR: in.ACR, AuthenticatedAt: in.AuthAt, CreatedAt: in.CreatedAt, LastSeenAt: in.SeenAt,
+		ID: in.ID, ApplicationID: in.ApplicationID, OrganizationID: in.OrganizationID, AMR: append([]string{}, in.AMR...), ACR: in.ACR, AuthenticatedAt: in.AuthAt, CreatedAt: in.CreatedAt, LastSeenAt: in.SeenAt,
 		ExpiresAt: in.ExpiresAt, IPAddress: in.From.IP, Name: in.From.Client, OS: in.From.OS, Device: in.From.Device, Country: in.From.Country, City: in.From.City,
 	}
 }

@@ -18,6 +18,7 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -40,6 +41,7 @@ import (
 	"github.com/cardea-id/cardea/internal/secret/passhash"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/social"
+	"github.com/cardea-id/cardea/internal/sso"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/user"
@@ -70,6 +72,7 @@ type Service struct {
 	MFA      *mfa.Service
 	Social   *social.Service
 	Orgs     *org.Service
+	SSO      *sso.Service
 	Passkeys *passkey.Service
 	Places   *device.Places // may be nil
 	Breached *password.List // may be nil
@@ -86,7 +89,8 @@ type Service struct {
 	Consents      func(ctx context.Context, tenantID, userID string) ([]Consent, error)
 	RevokeConsent func(ctx context.Context, tx *database.Tx, by access.Actor, userID, applicationID string) error
 
-	answers database.Fresh[encoded]  // of getSession
+	answers database.Fresh[encoded] // of getSession
+	belongs database.Fresh[[]org.Membership]
 	related database.Fresh[[]string] // of getRelatedOrigins
 }
 
@@ -102,6 +106,14 @@ type Start struct {
 	SelectAccount bool
 	SignUp        bool
 	UserID        string // must be this user, if set
+	// Organization is the one to act in, by id or slug; the person's own if empty.
+	Organization string
+	// Enter is the id of a session whose user has to choose an organization, and may do so
+	// without proving anything again.
+	Enter string
+	// Connection is the id of the connection, of an organization or of another service, to
+	// sign in by.
+	Connection string
 }
 
 // Begin stores an attempt that only this browser can go on with, and returns where to
@@ -111,9 +123,14 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request, st Start) (locat
 	if err != nil {
 		return "", err
 	}
-	_, handle, err := s.begin(r.Context(), v, requestOf(st))
+	a, handle, err := s.begin(r.Context(), v, requestOf(st))
 	if err != nil {
 		return "", err
+	}
+	if st.Connection != "" {
+		if location := s.straightAway(r.Context(), v, a, st.Connection); location != "" {
+			return location, nil
+		}
 	}
 	if st.SignUp {
 		return withState(pathSignUp, handle), nil
@@ -171,7 +188,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	if lacking.Second || temporary && a.Method == methodPassword || held != "" {
+	if lacking.isOpen() || temporary && a.Method == methodPassword || held != "" {
 		return in, errUnfinished
 	}
 	if err := finishAttempt(ctx, tx, v.by.Tenant, a); err != nil {
@@ -179,7 +196,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	}
 	by := v.by
 	by.Name = "user:" + a.UserID
-	shown := session.Proof{AMR: a.amr(p.amr), At: tx.Now, Since: a.ProvedAt, ACR: a.acr()}
+	shown := session.Proof{AMR: a.amr(p.amr), At: tx.Now, Since: a.ProvedAt, ACR: a.acr(), Ways: a.ways(), Entry: lacking.entry.session(a, tx.Now)}
 	if lacking.Remembered {
 		shown.AMR = append(slices.Clone(shown.AMR), amrRemembered)
 	}
@@ -234,7 +251,7 @@ func lifetimes(s tenant.SignIn) session.Lifetimes {
 // event is the event of the log that tells how an attempt came out.
 func (s *Service) event(v *visit, a attempt, action, result, reason string) audit.Event {
 	return audit.Event{Action: action, Target: "user", TargetID: a.UserID, Result: result, Reason: reason, Method: a.Method, Detail: map[string]any{
-		"application": a.ApplicationID, "attempt": a.ID, "second_factor": a.SecondMethod, "connection": a.socialOf(), "name": v.from.Client, "os": v.from.OS, "device": v.from.Device, "country": v.from.Country, "city": v.from.City,
+		"application": a.ApplicationID, "attempt": a.ID, "second_factor": a.SecondMethod, "connection": cmp.Or(a.socialOf(), a.ssoOf()), "name": v.from.Client, "os": v.from.OS, "device": v.from.Device, "country": v.from.Country, "city": v.from.City,
 	}}
 }
 
@@ -257,6 +274,8 @@ const (
 	methodSMSCode   = "sms_code"
 	methodSocial    = "social"
 	methodPasskey   = "passkey"
+	methodSSO       = "sso"
+	methodSession   = "session" // a session that was there, which proves nothing anew
 )
 
 // Words of "amr" beside those of a method.
@@ -275,7 +294,7 @@ func amrOf(method string) []string {
 		return []string{"pwd"}
 	case methodSMSCode, mfa.SMS:
 		return []string{"otp", "sms"}
-	case methodSocial:
+	case methodSocial, methodSSO:
 		return []string{"fed"} // of OpenID Connect providers, beside RFC 8176
 	case methodPasskey: // it is had, and what it takes to use it was shown: two factors
 		return []string{"hwk", "user", amrMany}

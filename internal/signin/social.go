@@ -13,6 +13,7 @@ import (
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/social"
+	"github.com/cardea-id/cardea/internal/sso"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 	"github.com/cardea-id/cardea/internal/web"
@@ -104,11 +105,19 @@ func (s *Service) sendAway(ctx context.Context, v *visit, connection, belongs, h
 	})
 }
 
+// getCallback takes the answer of another service, or of an organization's provider.
 func (s *Service) getCallback(w http.ResponseWriter, r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
 		return social.ErrFlow.Because("%w", err)
 	}
-	return s.comeBack(w, r)
+	_, err := s.SSO.ByID(r.Context(), s.DB, web.ActorOf(r.Context()).Tenant, r.PathValue("connection"))
+	switch {
+	case errors.Is(err, sso.ErrNotFound):
+		return s.comeBack(w, r)
+	case err != nil && !errors.Is(err, sso.ErrDisabled):
+		return err
+	}
+	return s.comeBackSSO(w, r)
 }
 
 // postCallback takes an answer that comes by a form of another site, as Apple's does.
@@ -212,6 +221,7 @@ func (s *Service) bySocial(ctx context.Context, tx *database.Tx, v *visit, a att
 	}
 	system := access.System(v.by.Tenant)
 	system.IP, system.UserAgent, system.RequestID = v.by.IP, v.by.UserAgent, v.by.RequestID
+	a.forgetSSO()
 	a.Identifier, a.Channel, a.Request.Social = "", "", &fromSocial{Connection: who.Connection}
 	if found {
 		if _, err := identifyAttempt(ctx, tx, v.by.Tenant, a); err != nil {

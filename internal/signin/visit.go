@@ -34,6 +34,7 @@ type visit struct {
 	// remembered are the tokens that say where a second factor was shown before.
 	remembered []string
 	view       page.View
+	aroundSSO  bool // the address says that no organization's sign-in is wanted
 }
 
 // held is a session with the token that the browser has for it.
@@ -68,6 +69,7 @@ func (s *Service) visit(w http.ResponseWriter, r *http.Request) (*visit, error) 
 	v.from = s.from(v.by)
 	v.view = s.View(w, r)
 	v.view.CSRF = page.CSRF(key, v.browser)
+	v.aroundSSO = r.URL.Query().Get("sso") == "no"
 	return v, nil
 }
 

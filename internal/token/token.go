@@ -12,7 +12,8 @@
 // attacker would pass a token of one kind, tenant or audience off as another, or use
 // one whose user has gone: the "typ", the issuer and the life of the grant are checked
 // wherever a token is read, and scopes of the management API do nothing for a user who
-// is no administrator.
+// is no administrator. Or they would have been a member of an organization: whether they
+// still are is asked with every token that is made for it or read.
 package token
 
 import (
@@ -32,6 +33,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/keyring"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
@@ -54,11 +56,13 @@ type Service struct {
 	Ring     *keyring.Ring
 	Tenants  *tenant.Service
 	Users    *user.Service
+	Orgs     *org.Service
 	Sessions *session.Service
 
 	read    database.Fresh[Access]
 	revoked database.Fresh[bool]
 	actors  database.Fresh[[]access.Permission]
+	members database.Fresh[Standing]
 }
 
 // Tokens are what an application gets.
@@ -100,6 +104,59 @@ type accessClaims struct {
 	ACR       string          `json:"acr,omitempty"`
 	Confirm   *confirmation   `json:"cnf,omitempty"`
 	Act       json.RawMessage `json:"act,omitempty"`
+	Standing
+}
+
+// A Standing is what a user is in the organization that they act in. A token has it of
+// that one only, however many organizations there are.
+type Standing struct {
+	OrganizationID   string   `json:"org_id,omitempty"`
+	OrganizationSlug string   `json:"org_slug,omitempty"`
+	Roles            []string `json:"roles,omitempty"` // slugs
+	Permissions      []string `json:"permissions,omitempty"`
+}
+
+// Standing is what a user is in an organization, as of at most a second ago; the zero
+// value for no organization. It is ErrToken if they are no active member of it: then what
+// was made for it is worth nothing.
+func (s *Service) Standing(ctx context.Context, tenantID, organization, userID string) (Standing, error) {
+	if organization == "" {
+		return Standing{}, nil
+	}
+	return s.members.Get(s.DB.Now(), tenantID+organization+userID, func() (Standing, error) {
+		set, err := s.Orgs.Effective(ctx, s.DB, tenantID, organization, userID)
+		if errors.Is(err, org.ErrNotMember) {
+			return Standing{}, ErrToken.Because("no member of organization %s", organization)
+		}
+		if err != nil {
+			return Standing{}, err
+		}
+		o, err := s.Orgs.Find(ctx, s.DB, tenantID, organization)
+		return Standing{o.ID, o.Slug, set.RoleSlugs(), set.PermissionSlugs()}, err
+	})
+}
+
+// For is what an application gets to know of it: one of somebody else does not learn what
+// the user may do in applications of the tenant.
+func (in Standing) For(app tenant.Application) Standing {
+	if app.OAuth.ThirdParty {
+		in.Roles, in.Permissions = nil, nil
+	}
+	return in
+}
+
+// AddTo puts the claims among those of an ID token, or of UserInfo.
+func (in Standing) AddTo(claims map[string]any) {
+	if in.OrganizationID == "" {
+		return
+	}
+	claims["org_id"], claims["org_slug"] = in.OrganizationID, in.OrganizationSlug
+	if len(in.Roles) > 0 {
+		claims["roles"] = in.Roles
+	}
+	if len(in.Permissions) > 0 {
+		claims["permissions"] = in.Permissions
+	}
 }
 
 type confirmation struct {
@@ -128,11 +185,16 @@ func (a *audience) UnmarshalJSON(text []byte) error {
 }
 
 // Issue returns the tokens of a grant to the application that holds it. The user is
-// read afresh for an ID token; one who is gone or disabled gets ErrToken.
+// read afresh for an ID token; one who is gone or disabled gets ErrToken, as does one who
+// is no member any more of the organization that the grant is for.
 func (s *Service) Issue(ctx context.Context, t tenant.Tenant, app tenant.Application, g session.Grant, o Options) (Tokens, error) {
+	in, err := s.Standing(ctx, t.ID, g.OrganizationID, g.UserID)
+	if err != nil {
+		return Tokens{}, err
+	}
 	c := accessClaims{
 		Subject: g.UserID, Audience: o.Audience, ClientID: app.ClientID, Scope: o.Scope, SessionID: g.SessionID, GrantID: g.ID,
-		AuthTime: g.Detail.AuthAt.Unix(), AMR: g.Detail.AMR, ACR: g.Detail.ACR, Act: g.Detail.Act,
+		AuthTime: g.Detail.AuthAt.Unix(), AMR: g.Detail.AMR, ACR: g.Detail.ACR, Act: g.Detail.Act, Standing: in.For(app),
 	}
 	if c.Scope == "" {
 		c.Scope = g.Scope
@@ -146,7 +208,7 @@ func (s *Service) Issue(ctx context.Context, t tenant.Tenant, app tenant.Applica
 		return out, err
 	}
 	out.Refresh = o.Refresh
-	out.ID, err = s.idToken(ctx, t, app, g, o.Nonce, out.Access)
+	out.ID, err = s.idToken(ctx, t, app, g, c.Standing, o.Nonce, out.Access)
 	return out, err
 }
 
@@ -182,7 +244,7 @@ func orDefault(s, fallback string) string {
 }
 
 // idToken makes an ID token (OpenID Connect Core, section 2).
-func (s *Service) idToken(ctx context.Context, t tenant.Tenant, app tenant.Application, g session.Grant, nonce, accessToken string) (string, error) {
+func (s *Service) idToken(ctx context.Context, t tenant.Tenant, app tenant.Application, g session.Grant, in Standing, nonce, accessToken string) (string, error) {
 	u, err := s.Users.Find(ctx, s.DB, access.System(t.ID), g.UserID)
 	if errors.Is(err, user.ErrNotFound) || err == nil && !u.IsActive {
 		return "", ErrToken.Because("the user is gone or disabled")
@@ -207,6 +269,7 @@ func (s *Service) idToken(ctx context.Context, t tenant.Tenant, app tenant.Appli
 	if len(g.Detail.AMR) > 0 {
 		claims["amr"] = g.Detail.AMR
 	}
+	in.AddTo(claims)
 	return s.Ring.Sign(ctx, t.ID, alg, TypeID, claims)
 }
 
@@ -246,6 +309,7 @@ type Access struct {
 	ACR           string
 	KeyThumbprint string
 	Act           json.RawMessage
+	Organization  string // id; empty for none
 }
 
 // Has reports whether the token has a scope.
@@ -277,7 +341,7 @@ func (s *Service) verify(ctx context.Context, tenantID, token string) (Access, e
 	}
 	a := Access{
 		ID: c.ID, ClientID: c.ClientID, UserID: c.Subject, Scope: c.Scope, GrantID: c.GrantID, SessionID: c.SessionID, Audience: c.Audience,
-		IssuedAt: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(c.Expires, 0).UTC(), AMR: c.AMR, ACR: c.ACR, Act: c.Act,
+		IssuedAt: time.Unix(c.IssuedAt, 0).UTC(), Expires: time.Unix(c.Expires, 0).UTC(), AMR: c.AMR, ACR: c.ACR, Act: c.Act, Organization: c.OrganizationID,
 	}
 	if c.AuthTime > 0 {
 		a.AuthAt = time.Unix(c.AuthTime, 0).UTC()
@@ -316,6 +380,9 @@ func (s *Service) isLive(ctx context.Context, tenantID string, a Access) error {
 		g, err := s.Sessions.Grant(ctx, tenantID, a.GrantID)
 		if errors.Is(err, session.ErrGrant) {
 			return ErrToken.Because("the grant has ended")
+		}
+		if err == nil { // of an exchanged token it is the same
+			_, err = s.Standing(ctx, tenantID, g.OrganizationID, g.UserID)
 		}
 		if err != nil || g.ApplicationID == appID {
 			return err
