@@ -30,7 +30,7 @@ type OrganizationStep struct {
 	SSO          bool // its own sign-in page is asked for
 	Ways         []Way
 	ChooseURL    string // to another organization
-	BackURL      string // to the first page, for another way or account
+	AgainAction  string // begins again, with another way or account
 }
 
 // Invitation asks somebody who was invited whether to join. The form sends "token", and

@@ -184,8 +184,8 @@ func samples(v page.View) map[string]page.Page {
 		}},
 
 		"organization-choice":   &page.OrganizationChoice{View: v, App: app, Organizations: []page.Organization{{ID: "1", Name: "Acme", LogoURL: "/logo.svg", Current: true}, {ID: "2", Name: "Globex Corporation of Springfield"}}, Action: "/organization", BackURL: "/signin"},
-		"organization-step":     &page.OrganizationStep{View: v, App: app, Organization: page.Organization{Name: "Acme"}, SSO: true, Ways: ways[:1], ChooseURL: "/organization", BackURL: "/signin"},
-		"organization-step.way": &page.OrganizationStep{View: v, App: app, Organization: page.Organization{Name: "Acme"}, BackURL: "/signin"},
+		"organization-step":     &page.OrganizationStep{View: v, App: app, Organization: page.Organization{Name: "Acme"}, SSO: true, Ways: ways[:1], ChooseURL: "/organization", AgainAction: "/again"},
+		"organization-step.way": &page.OrganizationStep{View: v, App: app, Organization: page.Organization{Name: "Acme"}, AgainAction: "/again"},
 		"invitation":            &page.Invitation{View: v, Organization: page.Organization{Name: "Acme"}, Address: "ann@northwind.example", Token: "t0ken", Action: "/invitation"},
 		"invitation.self":       &page.Invitation{View: v, Organization: page.Organization{Name: "Acme", LogoURL: "/logo.svg"}, Address: "ann@northwind.example", Person: ann, Token: "t0ken", Action: "/invitation", SwitchAction: "/switch"},
 		"invitation.other":      &page.Invitation{View: v, Organization: page.Organization{Name: "Acme"}, Address: "ann@northwind.example", Person: bo, Other: true, Token: "t0ken", Action: "/invitation", SwitchAction: "/switch"},

@@ -56,7 +56,7 @@ func (s *Service) show(w http.ResponseWriter, r *http.Request, v *visit, a attem
 	switch {
 	case !a.FinishedAt.IsZero():
 		return page.Render(w, r, http.StatusOK, &page.LinkDone{View: v.view, Purpose: page.LinkSignIn, App: s.app(r.Context(), v.by.Tenant, a)})
-	case !a.ProvedAt.IsZero() && !(query.Has("change") && query.Has("sso")):
+	case !a.ProvedAt.IsZero():
 		return s.showProved(w, r, v, a)
 	case query.Has("change"):
 		return page.Render(w, r, http.StatusOK, s.firstPage(r.Context(), v, a))

@@ -25,7 +25,10 @@ import (
 // the person is a member of: the domain of an address only says where to send a browser.
 
 // Addresses of the organizations.
-const pathOrganization = "/signin/organization"
+const (
+	pathOrganization = "/signin/organization"
+	pathAgain        = "/signin/again"
+)
 
 // Problems of getting into an organization.
 var (
@@ -291,7 +294,7 @@ func (s *Service) notMember(w http.ResponseWriter, r *http.Request, v *visit, a 
 // stepPage offers the sign-in of an organization, or of all that the person belongs to if
 // none was asked for.
 func (s *Service) stepPage(ctx context.Context, v *visit, a attempt, e entry) (*page.OrganizationStep, error) {
-	p := &page.OrganizationStep{View: v.view, App: s.app(ctx, v.by.Tenant, a), Organization: organizationOf(e.Organization), SSO: e.refused.Is(ErrSSORequired), BackURL: withState(pathSignIn, v.view.State, "change", "1", "sso", "no")}
+	p := &page.OrganizationStep{View: v.view, App: s.app(ctx, v.by.Tenant, a), Organization: organizationOf(e.Organization), SSO: e.refused.Is(ErrSSORequired), AgainAction: pathAgain}
 	organizations := []org.Organization{e.Organization}
 	if e.ID == "" {
 		all, err := s.memberships(ctx, s.DB, v.by.Tenant, a.UserID)
@@ -429,6 +432,23 @@ func (s *Service) postOrganization(w http.ResponseWriter, r *http.Request, v *vi
 	return s.proceed(w, r, v, a, in, finished, err)
 }
 
+// postAgain drops what an attempt has proved, for another way or another account.
+func (s *Service) postAgain(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	a.forgetSSO()
+	a.Identifier, a.Channel = "", ""
+	if a.Request.Chosen {
+		a.Request.Organization, a.Request.Chosen = "", false
+	}
+	err := s.DB.Write(r.Context(), func(tx *database.Tx) error {
+		_, err := identifyAttempt(r.Context(), tx, v.by.Tenant, a)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return to(w, r, pathSignIn, "state", v.view.State, "change", "1", "sso", "no")
+}
+
 // enterHeld takes a session that the browser has into an organization, if it shows
 // enough for that; else the person shows more.
 func (s *Service) enterHeld(w http.ResponseWriter, r *http.Request, v *visit, a attempt, chosen string) error {
@@ -483,6 +503,9 @@ func (s *Service) enterHeld(w http.ResponseWriter, r *http.Request, v *visit, a 
 // firstOf is the first page of an attempt for an organization that asks for its own
 // sign-in: the buttons for that, and a way around for who need not.
 func (s *Service) firstOf(ctx context.Context, v *visit, a attempt) (page.Page, error) {
+	if v.aroundSSO {
+		return nil, nil
+	}
 	o, err := s.asked(ctx, v, a)
 	if err != nil || o.ID == "" || !o.Policy.RequireSSO {
 		return nil, err

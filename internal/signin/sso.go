@@ -11,7 +11,6 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
-	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/page"
@@ -86,6 +85,7 @@ func (s *Service) mountSSO(r *web.Router) {
 	}{
 		{"POST", pathSSOStart + "{connection}", "Form: sign in by an organization", s.postSSOStart, append(problems{page.ErrForm}, back...)},
 		{"POST", pathSSOLink, "Form: connect an account of an organization", s.form(s.postSSOLink), append(problems{page.ErrForm}, back...)},
+		{"POST", pathAgain, "Form: begin again with another way or account", s.form(s.postAgain), problems{page.ErrForm, ErrAttempt}},
 		{"GET", pathOrganization, "Page: choose an organization", s.see(s.pageOrganization), problems{ErrAttempt}},
 		{"POST", pathOrganization, "Form: choose an organization", s.form(s.postOrganization), problems{page.ErrForm, ErrAttempt, org.ErrNotMember}},
 	} {
@@ -608,7 +608,7 @@ func (s *Service) settleSSO(ctx context.Context, tx *database.Tx, v *visit, a at
 	if err := s.join(ctx, tx, v, o, u, who); err != nil {
 		return a, err
 	}
-	if err := s.warn(ctx, tx, &owner{visit: v, user: u}, letter.AccountLinked, page.LinkedPath); err != nil {
+	if err := s.warn(ctx, tx, &owner{visit: v, user: u}, "account_linked"); err != nil {
 		return a, err
 	}
 	from.Vouched = true
