@@ -49,7 +49,7 @@ type LogoutExpect struct {
 	IdP       IdP
 	RequestID string // that a response has to answer
 	Now       time.Time
-	Skew      time.Duration // 0 to 5 minutes
+	Skew      time.Duration // 0 to 3 minutes
 }
 
 const logoutLife = 5 * time.Minute
@@ -202,8 +202,7 @@ func VerifyLogoutResponse(m Message, e LogoutExpect) (LogoutResponse, []Check, e
 }
 
 func logoutVerification(e LogoutExpect) *verification {
-	skew := min(max(e.Skew, 0), 5*time.Minute)
-	return &verification{Expect: Expect{SP: e.SP, IdP: e.IdP, Now: e.Now, Skew: skew}, trace: &trace{}}
+	return &verification{Expect: Expect{SP: e.SP, IdP: e.IdP, Now: e.Now, Skew: bounded(e.Skew)}, trace: &trace{}}
 }
 
 // logoutMessage is what requests and responses have in common: the signature,

@@ -22,6 +22,7 @@ import (
 	"github.com/beevik/etree"
 	"github.com/cardea-id/cardea/internal/sso/samlxml"
 	dsig "github.com/russellhaering/goxmldsig"
+	"github.com/russellhaering/goxmldsig/etreeutils"
 )
 
 // The moment of all tests, and the two sides of the connection.
@@ -178,6 +179,8 @@ type signer struct {
 	canonical  string
 	transforms []string
 	uri        string // instead of the ID of the element
+	inclusive  string // the PrefixList of the canonicalization
+	bare       bool   // the signature is in the default namespace, without a prefix
 	keyInfo    string // "" is the certificate of by; "none" is no KeyInfo at all
 	value      func(signedInfo []byte) []byte
 	edit       func(signature *etree.Element) // after it was made
@@ -198,10 +201,20 @@ func (s signer) sign(e *etree.Element) *etree.Element {
 	}
 	var list strings.Builder
 	for _, t := range transforms {
-		fmt.Fprintf(&list, `<ds:Transform Algorithm=%q/>`, t)
+		fmt.Fprintf(&list, `<ds:Transform Algorithm=%q>`, t)
+		if s.inclusive != "" && t == c14n {
+			fmt.Fprintf(&list, `<ec:InclusiveNamespaces xmlns:ec=%q PrefixList=%q/>`, c14n, s.inclusive)
+		}
+		list.WriteString(`</ds:Transform>`)
 	}
-	info := parse(fmt.Sprintf(`<ds:SignedInfo xmlns:ds=%q><ds:CanonicalizationMethod Algorithm=%q/><ds:SignatureMethod Algorithm=%q/><ds:Reference URI=%q><ds:Transforms>%s</ds:Transforms><ds:DigestMethod Algorithm=%q/><ds:DigestValue>%s</ds:DigestValue></ds:Reference></ds:SignedInfo>`,
-		nsD, or(s.canonical, c14n), method, or(s.uri, "#"+e.SelectAttrValue("ID", "")), list.String(), digest, b64(sum(hashes[digest], canonical(e)))))
+	bare := func(text string) string {
+		if s.bare {
+			text = strings.ReplaceAll(strings.ReplaceAll(text, "xmlns:ds=", "xmlns="), "ds:", "")
+		}
+		return text
+	}
+	info := parse(bare(fmt.Sprintf(`<ds:SignedInfo xmlns:ds=%q><ds:CanonicalizationMethod Algorithm=%q/><ds:SignatureMethod Algorithm=%q/><ds:Reference URI=%q><ds:Transforms>%s</ds:Transforms><ds:DigestMethod Algorithm=%q/><ds:DigestValue>%s</ds:DigestValue></ds:Reference></ds:SignedInfo>`,
+		nsD, or(s.canonical, c14n), method, or(s.uri, "#"+e.SelectAttrValue("ID", "")), list.String(), digest, b64(sum(hashes[digest], canonical(e, s.inclusive))))))
 	if s.editInfo != nil {
 		s.editInfo(info)
 	}
@@ -209,11 +222,11 @@ func (s signer) sign(e *etree.Element) *etree.Element {
 	if value == nil {
 		value = s.by.value(method)
 	}
-	signature := parse(`<ds:Signature xmlns:ds="` + nsD + `"/>`)
+	signature := parse(bare(`<ds:Signature xmlns:ds="` + nsD + `"/>`))
 	signature.AddChild(info.Copy())
-	signature.CreateElement("ds:SignatureValue").SetText(b64(value(canonical(info))))
+	signature.CreateElement(bare("ds:SignatureValue")).SetText(b64(value(canonical(info, ""))))
 	if s.keyInfo != "none" {
-		signature.AddChild(parse(`<ds:KeyInfo xmlns:ds="` + nsD + `"><ds:X509Data><ds:X509Certificate>` + or(s.keyInfo, b64(s.by.cert.Raw)) + `</ds:X509Certificate></ds:X509Data></ds:KeyInfo>`))
+		signature.AddChild(parse(bare(`<ds:KeyInfo xmlns:ds="` + nsD + `"><ds:X509Data><ds:X509Certificate>` + or(s.keyInfo, b64(s.by.cert.Raw)) + `</ds:X509Certificate></ds:X509Data></ds:KeyInfo>`)))
 	}
 	if s.edit != nil {
 		s.edit(signature)
@@ -259,8 +272,18 @@ func sum(hash crypto.Hash, data []byte) []byte {
 }
 
 // canonical is the exclusive canonical form of an element, standing alone.
-func canonical(e *etree.Element) []byte {
-	raw, err := dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("").Canonicalize(e.Copy())
+// With namespaces to include, those around it count too.
+func canonical(e *etree.Element, inclusive string) []byte {
+	if inclusive != "" {
+		around, err := etreeutils.NSBuildParentContext(e)
+		if err != nil {
+			panic(err)
+		}
+		if e, err = etreeutils.NSDetatch(around, e); err != nil {
+			panic(err)
+		}
+	}
+	raw, err := dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList(inclusive).Canonicalize(e.Copy())
 	if err != nil {
 		panic(err)
 	}
@@ -369,7 +392,7 @@ func encrypted(root *etree.Element, s sealing) *etree.Element {
 	assertion := root.SelectElement("Assertion")
 	at := assertion.Index()
 	root.RemoveChild(assertion)
-	root.InsertChildAt(at, s.seal(canonical(assertion)))
+	root.InsertChildAt(at, s.seal(canonical(assertion, "")))
 	return root
 }
 

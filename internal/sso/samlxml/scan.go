@@ -13,11 +13,11 @@ import (
 	"github.com/mattermost/xml-roundtrip-validator"
 )
 
-// Bounds of a document. A response of an honest provider has some 60 elements
-// and 10 kB, with a thousand groups 1,100 elements and 120 kB.
+// Bounds of a document. A response of an honest provider has some 60 elements in
+// 8 levels and 10 kB, with a thousand groups 1,100 elements and 120 kB.
 const (
 	maxBytes      = 1 << 20
-	maxDepth      = 40
+	maxDepth      = 24
 	maxElements   = 6_000
 	maxAttributes = 15_000 // of all elements
 	maxOfElement  = 40     // attributes of one element
@@ -113,7 +113,7 @@ func (s *scanner) start(token xml.StartElement) (Cause, string) {
 	s.attributes += len(token.Attr)
 	switch {
 	case s.depth > maxDepth:
-		return CauseTooLarge, "more than 40 levels"
+		return CauseTooLarge, "more than 24 levels"
 	case s.elements > maxElements:
 		return CauseTooLarge, "more than 6,000 elements"
 	case len(token.Attr) > maxOfElement || s.attributes > maxAttributes:

@@ -15,7 +15,7 @@ type Expect struct {
 	RequestedAt      time.Time // when that was made; zero if it is not known
 	AllowUnsolicited bool      // with an empty RequestID, accept what nobody asked for
 	Now              time.Time
-	Skew             time.Duration // that clocks may differ by: 0 to 5 minutes
+	Skew             time.Duration // that clocks may differ by: 0 to 3 minutes
 	ForceAuthn       bool          // the request wanted a new sign-in; RequestedAt says since when
 	Contexts         []string      // ways of signing in that are good enough; empty: any
 	NameIDFormat     string        // the only format accepted; empty: any
@@ -57,7 +57,7 @@ type Attribute struct {
 // that were made, in order, also when the response was accepted. The error is a
 // [*Fault] with the same checks.
 func Verify(raw []byte, e Expect) (Assertion, []Check, error) {
-	e.Skew = min(max(e.Skew, 0), 5*time.Minute)
+	e.Skew = bounded(e.Skew)
 	v := verification{Expect: e, trace: &trace{}}
 	a, err := v.response(raw)
 	if err != nil {
@@ -65,6 +65,10 @@ func Verify(raw []byte, e Expect) (Assertion, []Check, error) {
 	}
 	return a, v.checks, nil
 }
+
+// bounded is a skew of 0 to 3 minutes: with more, what is over would be good
+// for too long.
+func bounded(skew time.Duration) time.Duration { return min(max(skew, 0), 3*time.Minute) }
 
 // InResponseTo is the request that a response says it answers, empty if it names
 // none. Nothing is verified: it serves to look the request up.

@@ -89,8 +89,17 @@ func TestVerifyAccepts(t *testing.T) {
 		"an expired certificate beside a valid one": {expect: func(e *samlxml.Expect) {
 			e.IdP.Certificates = append([]*x509.Certificate{certify(idp().key, years(-2), years(-1))}, e.IdP.Certificates...)
 		}},
-		"RSA-SHA512": {signer: signer{method: dsig.RSASHA512SignatureMethod, digest: nsE + "sha512"}},
-		"RSA-SHA384": {signer: signer{method: dsig.RSASHA384SignatureMethod, digest: "http://www.w3.org/2001/04/xmldsig-more#sha384"}},
+		"namespaces that only values use": {signer: signer{inclusive: "xs"}},
+		"namespaces of the response that only values use": {signer: signer{inclusive: "xs xsi"}, edit: func(t *testing.T, root *etree.Element) {
+			for _, prefix := range []string{"xs", "xsi"} {
+				root.CreateAttr("xmlns:"+prefix, root.SelectElement("Assertion").RemoveAttr("xmlns:"+prefix).Value)
+			}
+		}},
+		"a signature without a prefix":        {signer: signer{bare: true}},
+		"assertions without a prefix":         {edit: unprefixed, signer: signer{bare: true}},
+		"assertions without a prefix, listed": {edit: unprefixed, signer: signer{bare: true, inclusive: "xs xsi"}},
+		"RSA-SHA512":                          {signer: signer{method: dsig.RSASHA512SignatureMethod, digest: nsE + "sha512"}},
+		"RSA-SHA384":                          {signer: signer{method: dsig.RSASHA384SignatureMethod, digest: "http://www.w3.org/2001/04/xmldsig-more#sha384"}},
 		"ECDSA": {signer: signer{by: idpEC(), method: dsig.ECDSASHA256SignatureMethod}, expect: func(e *samlxml.Expect) {
 			e.IdP.Certificates = []*x509.Certificate{idp().cert, idpEC().cert}
 		}},
@@ -197,6 +206,15 @@ func TestVerifyAccepts(t *testing.T) {
 		}})
 		accepted(t, write(root), expect(), alice())
 	})
+}
+
+// unprefixed has the assertion in the default namespace, as Entra ID writes it.
+func unprefixed(t *testing.T, root *etree.Element) {
+	text := strings.NewReplacer("<saml:", "<", "</saml:", "</", "xmlns:saml=", "xmlns=").Replace(string(write(root.SelectElement("Assertion"))))
+	old := root.SelectElement("Assertion")
+	index := old.Index()
+	root.RemoveChild(old)
+	root.InsertChildAt(index, parse(text))
 }
 
 // The response corpus of the Italian validator, generalised: each fault alone,
