@@ -10,8 +10,10 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"embed"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"strings"
@@ -62,36 +64,41 @@ func newIdentity(bits int, from, until time.Time) identity {
 	return identity{key, certify(key, from, until)}
 }
 
-// The two keys that are the same in every process: fuzzing works in several, and
-// what it found is kept. They protect nothing.
-const (
-	idpPrimes = "daa8bc9d95fb49875b42b8764ef40a38dd58a821eca7a25fb886f16c65eb20bb55b585becc3adb6649b0890fdb182d4fc4d635f04495cf27bad51e94e0dbf54c267ce485ac1d912481aeef62efa9b205225ce1d6e17ef4f74deccf9635dde8e4ba0ce862fe51ae4a4a2e9ef95d075612047c61003f4264060fcdd6fc1f21c96b " +
-		"c27238a3f9f6d201ee32c112ef487e00c9113572945c4df90a4b841d0fd331bd006debee8843371e22d361bceafba57d98eb7b0982fc5f39380070dbf42d34765cc79b877dd4b83b64e74b5a3a319872697a27b78c4a5b5e13b3409f0d3500aa0c2c337af4fb0d6b4444c9e63c6ed7d0eaf7e360b35d318476b6d2e25cdbedb3"
-	ourPrimes = "d24ab4aa17bf1de1a3d0b3afa8435690429cd8b97bd4f850ad532a03ee4cc1d2c311b7b7d6486ce5e62036a044295ab4fddeeb9fcd4ec93476ea7e9f3c06d2ecdfa26fad2b13ba497a603fa0607f976f98c2521157de3ec60e556bdb7214c8d3ec8c078fab3ddee896ca22229624f6b91a78777733d0a8b8c13750e85c84dbb7 " +
-		"ddb3368a97503988a6a4223fb919ae3e237b19ff070568e84219ae58c9b5679607f986f208eca83b12587355275aa143cc4748999107dbec22edca674daef0dd148d976a910ed347c1cfbe6740c6b3d5b6c13b4dcab75652cc37987cd37cb37f6d2aa0e33ca6acf66b44f289fe531e55946c241676743291349b418bf7e72497"
-)
+//go:embed testdata
+var testdata embed.FS
 
-func fixedIdentity(primes string) identity {
-	var p, q big.Int
-	if _, err := fmt.Sscanf(primes, "%x %x", &p, &q); err != nil {
+// fixedIdentity is one of those that are the same in every process: fuzzing works
+// in several, and what others signed is kept. The keys protect nothing.
+func fixedIdentity(name string) identity {
+	var primes map[string]struct{ P, Q string }
+	read := func(file string) []byte {
+		raw, err := testdata.ReadFile("testdata/" + file)
+		if err != nil {
+			panic(err)
+		}
+		return raw
+	}
+	if err := json.Unmarshal(read("keys.json"), &primes); err != nil {
 		panic(err)
 	}
+	p, _ := new(big.Int).SetString(primes[name].P, 16)
+	q, _ := new(big.Int).SetString(primes[name].Q, 16)
 	one := big.NewInt(1)
-	order := new(big.Int).Mul(new(big.Int).Sub(&p, one), new(big.Int).Sub(&q, one))
+	order := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
 	key := &rsa.PrivateKey{
-		PublicKey: rsa.PublicKey{N: new(big.Int).Mul(&p, &q), E: 65537},
-		D:         new(big.Int).ModInverse(big.NewInt(65537), order), Primes: []*big.Int{&p, &q},
+		PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: 65537},
+		D:         new(big.Int).ModInverse(big.NewInt(65537), order), Primes: []*big.Int{p, q},
 	}
 	key.Precompute()
-	return identity{key, certifyAs(big.NewInt(1), key, years(-1), years(1))}
+	cert, err := samlxml.ParseCertificate(read(name + ".crt"))
+	if err != nil {
+		panic(err)
+	}
+	return identity{key, cert}
 }
 
 func certify(key crypto.Signer, from, until time.Time) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
-	return certifyAs(serial, key, from, until)
-}
-
-func certifyAs(serial *big.Int, key crypto.Signer, from, until time.Time) *x509.Certificate {
 	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "idp.test"}, NotBefore: from, NotAfter: until}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -108,11 +115,11 @@ func years(n int) time.Time { return now.AddDate(n, 0, 0) }
 
 // Keys take a moment to make, so that all tests share them.
 var (
-	idp      = sync.OnceValue(func() identity { return fixedIdentity(idpPrimes) })
+	idp      = sync.OnceValue(func() identity { return fixedIdentity("idp") })
 	idpNext  = sync.OnceValue(func() identity { return newIdentity(2048, years(-1), years(2)) })
 	idpEC    = sync.OnceValue(func() identity { return newIdentity(256, years(-1), years(1)) })
 	attacker = sync.OnceValue(func() identity { return newIdentity(2048, years(-1), years(1)) })
-	ours     = sync.OnceValue(func() identity { return fixedIdentity(ourPrimes) })
+	ours     = sync.OnceValue(func() identity { return fixedIdentity("ours") })
 	oursNext = sync.OnceValue(func() identity { return newIdentity(2048, years(-1), years(2)) })
 )
 
