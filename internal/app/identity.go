@@ -66,7 +66,10 @@ func (a *App) buildIdentity() (err error) {
 	a.Orgs = &org.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Limits: limits, Notify: a.Notify, Rights: a.rightsOf}
 	a.Tokens = &token.Service{DB: a.DB, Ring: a.Ring, Tenants: a.Tenants, Users: a.Users, Orgs: a.Orgs, Sessions: a.Sessions}
 	a.Tenants.Tokens = a.Tokens.Authenticate
-	a.Users.Changed = a.Tokens.Forget
+	a.Users.Changed = func() { // this process need not wait for what it knows
+		a.Tokens.Forget()
+		a.Sessions.Forget()
+	}
 	a.Passkeys = &passkey.Service{DB: a.DB, Box: a.Tenants.Box}
 	a.Codes = &passwordless.Service{DB: a.DB, Boxes: a.Notify.Boxes, Limits: limits, Notify: a.Notify}
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}

@@ -13,6 +13,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -65,6 +66,7 @@ var callers = []caller{
 		return s.As(t, slices.Concat([]access.Permission{route.Needs}, alsoNeeds[route.Method+" "+route.Paths[0]])...)
 	}, always(welcome)},
 	{"a key with every scope", func(_ *testing.T, s *site, _ web.Route) apptest.Client { return s.Client }, always(welcome)},
+	{"an owner whose application may do everything", func(t *testing.T, s *site, _ web.Route) apptest.Client { return s.owner(t) }, always(welcome)},
 }
 
 // alsoNeeds lists what the examples of some calls need beyond the call's own scope,
@@ -81,7 +83,19 @@ type site struct {
 	stranger *apptest.Tenant
 	values   map[string]string // for the wildcards of addresses
 
-	permission string // of the tenant's making
+	permission string         // of the tenant's making
+	owning     apptest.Client // an owner's token
+}
+
+// owner returns a client with the token of an owner, not the only one.
+func (s *site) owner(t *testing.T) apptest.Client {
+	t.Helper()
+	if s.owning.Key == "" {
+		n := serial.Add(1)
+		s.owning = s.AsUser(t, s.User(t, fmt.Sprint("owner", n), "owner"), access.All...)
+		s.owning.IP = s.IP
+	}
+	return s.owning
 }
 
 func (s *site) with(key string) apptest.Client {
@@ -126,17 +140,23 @@ func TestEveryRouteAsksForItsRight(t *testing.T) {
 // of the next. Tenants are managed on master only.
 func newSite(t *testing.T, w *apptest.World, stranger *apptest.Tenant, route web.Route, n int) *site {
 	t.Helper()
-	s := &site{world: w, stranger: stranger}
 	slug := fmt.Sprintf("t%d", n)
+	at := w.Tenant(t, slug)
 	if strings.HasPrefix(string(route.Needs), "tenants:") {
-		s.Tenant = w.Master(t)
-		w.Tenant(t, slug)
-	} else {
-		s.Tenant = w.Tenant(t, slug)
+		at = w.Master(t)
 	}
+	s := siteAt(t, w, at, slug)
+	s.stranger = stranger
 	s.IP = fmt.Sprintf("2001:db8:%x::1", n) // bad keys are counted by address
-	s.values = map[string]string{"tenant": s.Slug, "name": slug, "roleName": fmt.Sprintf("role-%d", n), "version": "v", "file...": "cardea.css", "$": ""}
-	s.permission = s.made(t, "/api/v1/permissions", `{"name": "`+slug+`"}`)
+	return s
+}
+
+// siteAt is a tenant as a site; name is that of a tenant and free for anything else.
+func siteAt(t *testing.T, w *apptest.World, at *apptest.Tenant, name string) *site {
+	t.Helper()
+	s := &site{world: w, Tenant: at}
+	s.values = map[string]string{"tenant": s.Slug, "name": name, "roleName": "role-" + name, "version": "v", "file...": "cardea.css", "$": ""}
+	s.permission = s.made(t, "/api/v1/permissions", `{"name": "`+name+`"}`)
 	for _, other := range []string{"deviceId", "tmsId", "type", "connection", "passkeyid"} {
 		s.values[other] = "x"
 	}
@@ -283,6 +303,160 @@ func countEvents(t *testing.T, w *apptest.World, tenant string) (n int64) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// Who may what, beside a key that has the scope that a route needs. Every kind of actor
+// asks at every address; what it must get follows from what it may.
+type actor struct {
+	name string
+	may  []access.Permission
+	want verdict // for who lacks the right
+	apptest.Client
+}
+
+// actors are those of one tenant, and strangers to it.
+func actors(t *testing.T, w *apptest.World, here *apptest.Tenant) (all []actor) {
+	t.Helper()
+	for _, p := range access.All {
+		all = append(all, actor{"a key for " + string(p), []access.Permission{p}, denied, here.As(t, p)})
+	}
+	var reading []access.Permission
+	for _, p := range access.All {
+		if strings.HasSuffix(string(p), ":read") {
+			reading = append(reading, p)
+		}
+	}
+	all = append(all, actor{"a key that only reads", reading, denied, here.As(t, reading...)})
+	for _, slug := range []string{role.TeamView, role.TeamManage} {
+		all = append(all, actor{"holder of " + slug, rightsOf[slug], denied, here.AsUser(t, userOf(t, here, slug), access.All...)})
+	}
+	every := slices.DeleteFunc(slices.Clone(access.All), func(p access.Permission) bool { return p == access.UsersExportHashes })
+	person := func(slugs ...string) string { return here.User(t, fmt.Sprint("person", serial.Add(1)), slugs...) }
+	all = append(all,
+		actor{"a user who holds nothing", nil, denied, here.AsUser(t, person(), access.All...)},
+		actor{"a user of the KOBIL form", nil, denied, here.AsUser(t, person("digitanium_user"), access.All...)},
+		actor{"a developer", rightsOf[role.ManageSSOConnection], denied, here.AsUser(t, person("developer"), access.All...)},
+		actor{"an administrator", every, denied, here.AsUser(t, person("admin"), access.All...)},
+		actor{"an administrator of the KOBIL form", every, denied, here.AsUser(t, person("digitanium_admin"), access.All...)},
+		actor{"an owner", every, denied, here.AsUser(t, person("owner"), access.All...)},
+		actor{"an owner whose application may nothing", nil, denied, here.AsUser(t, person("owner"))},
+		actor{"an owner whose application may read users", []access.Permission{access.UsersRead}, denied, here.AsUser(t, person("owner"), access.UsersRead)},
+	)
+	other, gone := w.Tenant(t, "other"), w.Tenant(t, "gone")
+	strangers := []actor{
+		{name: "another tenant's key", Client: other.Client},
+		{name: "another tenant's owner", Client: other.AsUser(t, other.User(t, "owner", "owner"), access.All...)},
+		{name: "a deleted tenant's key", Client: gone.Client},
+		{name: "a deleted tenant's owner", Client: gone.AsUser(t, gone.User(t, "owner", "owner"), access.All...)},
+	}
+	drop(t, w, gone)
+	disabled, deleted := person("owner"), person("owner")
+	strangers = append(strangers, actor{name: "a disabled owner", Client: here.AsUser(t, disabled, access.All...)}, actor{name: "a deleted owner", Client: here.AsUser(t, deleted, access.All...)})
+	here.Put(t, "/api/v1/users/"+disabled, `{"is_active": false}`).Want(t, 200)
+	here.Delete(t, "/api/v1/users/"+deleted).Want(t, 200)
+	for _, a := range strangers {
+		a.want, a.Host = unknown, here.Host
+		all = append(all, a)
+	}
+	return all
+}
+
+// drop deletes a tenant.
+func drop(t *testing.T, w *apptest.World, gone *apptest.Tenant) {
+	t.Helper()
+	master := w.Master(t)
+	w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+		return w.Tenants.Delete(ctx, tx, access.System(master.ID), gone.Slug)
+	})
+}
+
+// rightsOf is what the built-in permissions give in the whole tenant: said once more,
+// so that nobody changes it without meaning to.
+var rightsOf = map[string][]access.Permission{
+	role.TeamView:            {access.UsersRead, access.RolesRead, access.OrganizationsRead},
+	role.TeamManage:          {access.UsersRead, access.UsersWrite, access.RolesRead, access.OrganizationsRead, access.OrganizationsWrite},
+	role.ManageSSOConnection: {access.ConnectionsRead, access.ConnectionsWrite, access.OrganizationsRead},
+}
+
+// userOf makes a user who holds one built-in permission.
+func userOf(t *testing.T, here *apptest.Tenant, slug string) string {
+	t.Helper()
+	permissions := here.Get(t, "/api/v1/permissions").Want(t, 200).List(t)
+	i := slices.IndexFunc(permissions, func(p map[string]any) bool { return p["slug"] == slug })
+	holds := here.Post(t, "/api/v1/roles", map[string]any{"name": "only " + slug, "permission_ids": []any{permissions[i]["id"]}}).Want(t, 200).Object(t)["id"]
+	id := here.User(t, slug)
+	here.Put(t, "/api/v1/users/"+id+"/roles", map[string]any{"role_id": []any{holds}}).Want(t, 200)
+	return id
+}
+
+func TestEveryActorTimesEveryRoute(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		here := w.Tenant(t, "here")
+		all := actors(t, w, here)
+		s, asked := siteAt(t, w, here, here.Slug), 0
+		for _, route := range w.Router.Routes() {
+			if route.Needs != "" && !slices.Contains(access.All, route.Needs) {
+				t.Errorf("%s %s needs %s, which nobody can hold", route.Method, route.Paths[0], route.Needs)
+			}
+			if route.Public || route.Own || route.Needs == "" { // TestEveryRouteAsksForItsRight
+				continue
+			}
+			for _, path := range route.Paths {
+				s.refresh(t, w, route, path)
+				address, before := s.address(t, path), countEvents(t, w, s.ID)
+				for _, a := range all {
+					if slices.Contains(a.may, route.Needs) {
+						continue
+					}
+					asked++
+					a.IP = fmt.Sprintf("2001:db8:%x::1", asked) // bad keys are counted by address
+					if got := a.Do(t, route.Method, address, s.body(route)); !isRefusal(got, a.want, path) {
+						t.Errorf("%s: %s %s: got %d %s, want a refusal", a.name, route.Method, path, got.Status, got.Body)
+					}
+				}
+				if after := countEvents(t, w, s.ID); after != before {
+					t.Errorf("%s %s: was refused, and changed something", route.Method, path)
+				}
+				if route.Method != http.MethodGet || strings.HasPrefix(string(route.Needs), "tenants:") {
+					continue // what is read stays as it is, for the next to read
+				}
+				for _, a := range all {
+					if !slices.Contains(a.may, route.Needs) {
+						continue
+					}
+					asked++
+					if got := a.Do(t, route.Method, address, nil); got.Status == http.StatusUnauthorized || got.Status == http.StatusForbidden {
+						t.Errorf("%s: %s %s: got %d %s, want no refusal", a.name, route.Method, path, got.Status, got.Body)
+					}
+				}
+			}
+		}
+		if asked < 1000 {
+			t.Errorf("only %d were asked", asked)
+		}
+	})
+}
+
+// A tenant that was deleted answers nobody, not even its own keys.
+func TestNoRouteAnswersForADeletedTenant(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		gone := w.Tenant(t, "gone")
+		s := siteAt(t, w, gone, "x")
+		for _, name := range []string{"userid", "useremail", "userName", "id", "importid", "sessionid", "roleId", "permissionid"} {
+			s.values[name] = "x"
+		}
+		drop(t, w, gone)
+		for _, route := range w.Router.Routes() {
+			if route.Public || route.Own || route.Page {
+				continue // TestNoRouteAnswersForAnUnknownHost
+			}
+			for _, path := range route.Paths {
+				if a := gone.Do(t, route.Method, s.address(t, path), nil); a.Status != http.StatusMisdirectedRequest {
+					t.Errorf("%s %s: got %d %s", route.Method, path, a.Status, a.Body)
+				}
+			}
+		}
+	})
 }
 
 // A host that names nobody reaches no route but those that belong to no tenant.

@@ -112,7 +112,7 @@ var builtIn = []Role{
 // permission that a tenant makes gives nothing here, whatever its slug.
 var rights = map[string][]access.Permission{
 	TeamView:            {access.UsersRead, access.RolesRead, access.OrganizationsRead},
-	TeamManage:          {access.UsersRead, access.UsersWrite, access.RolesRead, access.OrganizationsRead},
+	TeamManage:          {access.UsersRead, access.UsersWrite, access.RolesRead, access.OrganizationsRead, access.OrganizationsWrite},
 	ManageSSOConnection: {access.ConnectionsRead, access.ConnectionsWrite, access.OrganizationsRead},
 }
 

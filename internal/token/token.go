@@ -470,8 +470,11 @@ func (s *Service) Forget() { s.actors.Clear() }
 // held is what a user may do by their roles.
 func (s *Service) held(ctx context.Context, tenantID, id string) ([]access.Permission, error) {
 	u, err := s.Users.Find(ctx, s.DB, access.System(tenantID), id)
+	if errors.Is(err, user.ErrNotFound) || err == nil && !u.IsActive {
+		return nil, ErrToken.Because("the user is gone or disabled")
+	}
 	if err != nil {
-		return nil, ErrToken.Because("user: %w", err)
+		return nil, err
 	}
 	holds, err := role.Resolve(ctx, s.DB, tenantID, u.RoleIDs)
 	return holds.Rights(), err

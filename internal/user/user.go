@@ -89,7 +89,8 @@ type Service struct {
 	Box func(ctx context.Context, tenant string) (*secret.Box, error)
 	// Connection returns the id of the connection of users made by hand.
 	Connection func(tenant string) string
-	// Changed, if set, is told when what users may do has changed.
+	// Changed, if set, is told when it has changed what somebody may do, or whether they
+	// may do anything.
 	Changed func()
 
 	totals  totals
@@ -331,7 +332,9 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return User{}, err
 	}
 	queueSearch(tx, by.Tenant, u.ID, u.ID)
-	s.changed(tx)
+	if c.RoleIDs != nil || old.IsActive != u.IsActive {
+		s.changed(tx)
+	}
 	if old.IsActive && !u.IsActive {
 		if _, err := session.EndAll(ctx, tx, by, id, "user_disabled"); err != nil {
 			return User{}, err

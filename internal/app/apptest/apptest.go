@@ -5,6 +5,7 @@
 //	RunDev     the same in the developer mode
 //	World      the product with a tenant "demo"; makes further tenants
 //	Client     sends requests as an application would; makes further keys
+//	Tenant     makes users, and clients with their access tokens
 //	Browser    goes through hosted pages as a person would; reads their mail
 //	CheckSuite fails a test binary that left out a route
 //
@@ -185,6 +186,15 @@ func (w *World) Master(t *testing.T) *Tenant {
 	}
 	master := &Tenant{ID: row.ID, Slug: row.Slug, Client: Client{w: w, Host: row.Slug + "." + BaseHost, tenant: row.ID}}
 	master.Client = master.As(t, access.All...)
+	roles, err := role.All(t.Context(), w.DB, row.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	master.Roles = map[string]role.Role{}
+	for _, r := range roles {
+		master.Roles[r.Slug] = r
+	}
+	master.ClientID, _ = master.Post(t, "/api/v1/applications", `{"name": "master"}`).Want(t, 201).Object(t)["client_id"].(string)
 	return master
 }
 
