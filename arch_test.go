@@ -21,7 +21,7 @@ var floors = []string{
 	"problem secret access database lang device outbound",
 	"database/dbtest database/dbtest/withpostgres secret/passhash audit jobs notify ratelimit keyring web page openapi",
 	// Nouns.
-	"tenant role session letter user org password token",
+	"tenant role logs session letter user org password token",
 	// Ways to prove who one is.
 	"passwordless passkey mfa rp sso/samlxml social sso scim",
 	// Fronts and journeys.

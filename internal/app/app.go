@@ -27,6 +27,7 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/kobil"
+	"github.com/cardea-id/cardea/internal/logs"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/oidc"
 	"github.com/cardea-id/cardea/internal/outbound"
@@ -227,6 +228,7 @@ func (a *App) mount() error {
 	if err := a.Imports.Handle(a.Jobs); err != nil {
 		return err
 	}
+	(&logs.Service{DB: a.DB, Notify: a.Notify, Box: a.Tenants.Box}).Mount(a.Router)
 	(&kobil.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Hasher: a.Hasher, NewTenant: a.NewTenant, EndSessions: a.SignIn.EndSessions}).Mount(a.Router)
 	a.mountMailbox()
 	a.mountTestIdP()

@@ -43,6 +43,7 @@ var apiTags = []openapi.Tag{
 	{Name: "KOBIL users", Description: "The user API of KOBIL, in its SSMS form and, under the other addresses of each call, in its SHIFT form. Every answer is an envelope; a call without right answers 401."},
 	{Name: "KOBIL tenants and roles", Description: "Tenants, managed on the tenant master, and realm roles."},
 	{Name: "KOBIL, not supported", Description: "Calls that need KOBIL's app shield, and settings a tenant does not have here. They answer 501, NOT_SUPPORTED."},
+	{Name: "Logs", Description: "What has happened in the tenant, and what became of the messages that were sent."},
 	{Name: "Health", Description: "For load balancers and probes."},
 	{Name: "Documentation", Description: "This description."},
 }

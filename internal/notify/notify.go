@@ -2,7 +2,7 @@
 //
 //	Send     write the message and the job that delivers it in the caller's transaction
 //	Sender   hands a message to the outside world: SMTP, or the developer's Mailbox
-//	Find     what became of a message
+//	Find     what became of a message; List of many
 //
 // A message exists if and only if the change it tells of does, and a mail server
 // that is down delays it but does not lose it. Delivery is at least once: if the
@@ -318,6 +318,12 @@ type Delivery struct {
 // kept for 30 days.
 func (s *Service) Find(ctx context.Context, r database.Reader, tenant, id string) (Delivery, error) {
 	return findDelivery(ctx, r, tenant, id)
+}
+
+// List returns messages of tenant, newest first: those behind the id after, if that is
+// not empty, and to an address or number, if to is not empty.
+func (s *Service) List(ctx context.Context, r database.Reader, tenant, to, after string, limit int) ([]Delivery, error) {
+	return listDeliveries(ctx, r, tenant, to, after, limit)
 }
 
 // A Letter is a message as Mailbox shows it.

@@ -74,25 +74,43 @@ func markTried(ctx context.Context, tx *database.Tx, tenant, id, class string) e
 	return nil
 }
 
-func findDelivery(ctx context.Context, r database.Reader, tenant, id string) (Delivery, error) {
-	d := Delivery{ID: id}
+const deliveryColumns = "id, channel, purpose, recipient, state, attempts, last_error, provider_id, created_at, sent_at"
+
+func scanDelivery(row database.Scanner) (d Delivery, err error) {
 	var created int64
 	var sent *int64
-	err := r.QueryRow(ctx, `
-		SELECT channel, purpose, recipient, state, attempts, last_error, provider_id, created_at, sent_at FROM messages
-		WHERE tenant_id = $1 AND id = $2`, tenant, id,
-	).Scan(&d.Channel, &d.Purpose, &d.To, &d.State, &d.Attempts, &d.LastError, &d.ProviderID, &created, &sent)
+	err = row.Scan(&d.ID, &d.Channel, &d.Purpose, &d.To, &d.State, &d.Attempts, &d.LastError, &d.ProviderID, &created, &sent)
+	d.CreatedAt = time.UnixMilli(created).UTC()
+	if sent != nil {
+		d.SentAt = time.UnixMilli(*sent).UTC()
+	}
+	return d, err
+}
+
+func findDelivery(ctx context.Context, r database.Reader, tenant, id string) (Delivery, error) {
+	d, err := scanDelivery(r.QueryRow(ctx, `SELECT `+deliveryColumns+` FROM messages WHERE tenant_id = $1 AND id = $2`, tenant, id))
 	if errors.Is(err, database.ErrNoRows) {
 		return Delivery{}, ErrNotFound
 	}
 	if err != nil {
 		return Delivery{}, fmt.Errorf("find message: %w", err)
 	}
-	d.CreatedAt = time.UnixMilli(created).UTC()
-	if sent != nil {
-		d.SentAt = time.UnixMilli(*sent).UTC()
-	}
 	return d, nil
+}
+
+// listDeliveries has a statement for each form, so that each has its index.
+func listDeliveries(ctx context.Context, r database.Reader, tenant, to, after string, limit int) ([]Delivery, error) {
+	if after == "" {
+		after = "~" // behind every id
+	}
+	if to == "" {
+		rows, err := r.Query(ctx, `SELECT `+deliveryColumns+` FROM messages WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3`, tenant, after, limit)
+		return database.Collect(rows, err, "list messages", scanDelivery)
+	}
+	rows, err := r.Query(ctx, `
+		SELECT `+deliveryColumns+` FROM messages WHERE tenant_id = $1 AND recipient = $2 AND id < $3
+		ORDER BY id DESC LIMIT $4`, tenant, to, after, limit)
+	return database.Collect(rows, err, "list messages", scanDelivery)
 }
 
 // kept is a delivered message whose content is still there.

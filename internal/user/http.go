@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -177,11 +176,7 @@ func (s *Service) Mount(r *web.Router) {
 		{Method: "GET", Paths: []string{"/api/v1/users", "/api/api/users"}, Needs: access.UsersRead, Endpoint: web.JSON(http.StatusOK, s.getUsers),
 			Doc: web.Doc{Tag: tag, Summary: "List users", Text: "A bare array of users in the full form, by creation unless sorted otherwise. " +
 				"If there are more, the next page's cursor is in X-Next-Cursor and its address in Link. A page through all users shows each of them once, also while others come and go.",
-				Headers: []web.Param{
-					{Name: "X-Next-Cursor", Text: "Cursor of the next page; absent on the last one"},
-					{Name: "Link", Text: `Address of the next page, rel="next"; absent on the last one`},
-				},
-				Errors: problems{ErrCursor}, Example: []Full{exampleFull()}}},
+				Headers: web.NextHeaders, Errors: problems{secret.ErrCursor}, Example: []Full{exampleFull()}}},
 		{Method: "POST", Paths: []string{"/api/v1/users", "/api/api/users"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postUser),
 			Doc: web.Doc{Tag: tag, Summary: "Create a user", Text: "A user needs an e-mail address, a phone number or a username; each belongs to one user of the tenant. " +
 				"Members of other names than those below are ignored. A password can not be set here: import it as a hash, or use cardea user create.",
@@ -250,12 +245,7 @@ func (l userList) AppendJSON(b []byte) []byte {
 }
 
 // Header tells the way to the next page.
-func (l userList) Header(h http.Header) {
-	if l.next != "" {
-		h.Set("X-Next-Cursor", l.next)
-		h.Set("Link", "<"+l.link+`>; rel="next"`)
-	}
-}
+func (l userList) Header(h http.Header) { web.SetNext(h, l.next, l.link) }
 
 // Schema tells the API description what the array holds.
 func (userList) Schema() any { return []Full{} }
@@ -278,19 +268,16 @@ func (s *Service) getUsers(ctx context.Context, by access.Actor, in getUsersRequ
 		out.users[i] = FullForm(by.Tenant, u)
 	}
 	if next != "" {
-		out.link = in.next(next)
+		out.link = web.NextLink("/api/v1/users", in, next)
 	}
 	return out, nil
 }
 
 func (in getUsersRequest) query() (Query, error) {
-	q := Query{Filter: Filter{Email: in.Email, Search: in.Search, RoleID: in.RoleID}, Sort: in.Sort, Cursor: in.Cursor, Limit: 100}
-	if in.Limit != "" {
-		n, err := strconv.Atoi(in.Limit)
-		if err != nil || n < 1 || n > 500 {
-			return q, web.ErrQuery.Saying("limit is a whole number from 1 to 500.").In("limit")
-		}
-		q.Limit = n
+	limit, err := web.ParseLimit(in.Limit)
+	q := Query{Filter: Filter{Email: in.Email, Search: in.Search, RoleID: in.RoleID}, Sort: in.Sort, Cursor: in.Cursor, Limit: limit}
+	if err != nil {
+		return q, err
 	}
 	if in.IsActive != "" {
 		v, err := strconv.ParseBool(in.IsActive)
@@ -316,19 +303,6 @@ func (in getUsersRequest) query() (Query, error) {
 }
 
 // next is the address of the page after this one.
-func (in getUsersRequest) next(cursor string) string {
-	v := url.Values{"cursor": {cursor}}
-	for name, value := range map[string]string{
-		"client_id": in.ClientID, "limit": in.Limit, "email": in.Email, "search": in.Search, "role_id": in.RoleID,
-		"is_active": in.IsActive, "created_after": in.CreatedAfter, "created_before": in.CreatedBefore, "sort": in.Sort,
-	} {
-		if value != "" {
-			v.Set(name, value)
-		}
-	}
-	return "/api/v1/users?" + v.Encode()
-}
-
 type userRequest struct {
 	UserID string `path:"userid" doc:"Id of the user, 24 hex digits"`
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/user"
 )
 
@@ -100,7 +101,7 @@ func TestCursorIsRefused(t *testing.T) {
 			"with the role added": {b.by, user.Query{Cursor: good, Filter: user.Filter{RoleID: tenantA}}},
 		} {
 			c.q.Limit = 1
-			if _, _, err := b.List(t.Context(), b.DB, c.by, c.q); !errors.Is(err, user.ErrCursor) {
+			if _, _, err := b.List(t.Context(), b.DB, c.by, c.q); !errors.Is(err, secret.ErrCursor) {
 				t.Errorf("%s: %v, want ErrCursor", name, err)
 			}
 		}
