@@ -9,7 +9,13 @@ import (
 	"github.com/beevik/etree"
 )
 
-const bearer = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+const (
+	bearer = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+
+	// mostLife is for how long an assertion is good at most, whatever it says: for
+	// so long it has to be remembered, and a provider could say forever.
+	mostLife = 24 * time.Hour
+)
 
 // content reads a verified assertion and holds each of its fields against what
 // was expected (SAML profiles 4.1.4.3).
@@ -32,8 +38,12 @@ func (v *verification) content(e *etree.Element) (a Assertion, err error) {
 			return a, err
 		}
 	}
+	issued, _ := moment(attr(e, "IssueInstant")) // it was read before
+	if end := issued.Add(mostLife); end.Before(a.NotOnOrAfter) {
+		a.NotOnOrAfter = end
+	}
 	a.NotOnOrAfter = a.NotOnOrAfter.Add(v.Skew)
-	return a, nil
+	return a, v.hold(v.Now.Before(a.NotOnOrAfter), CauseExpired, "assertion.issue_instant", "of the last 24 hours", stamp(issued))
 }
 
 // subject reads who it is about, and the proof that they may bear it here.
@@ -47,7 +57,7 @@ func (v *verification) subject(e *etree.Element, a *Assertion) error {
 		return v.refuse(CauseNoNameID, "subject.name_id", "one NameID", "none, or an encrypted one")
 	}
 	value, plain := text(name)
-	if err := v.hold(plain && strings.TrimSpace(value) != "", CauseNoNameID, "subject.name_id", "a NameID", value); err != nil {
+	if err := v.hold(plain && strings.TrimSpace(value) != "", CauseNoNameID, "subject.name_id", "a NameID", textual(value)); err != nil {
 		return err
 	}
 	a.NameID, a.NameQualifier, a.SPNameQualifier = value, attr(name, "NameQualifier"), attr(name, "SPNameQualifier")
@@ -234,6 +244,14 @@ func valuesOf(attribute *etree.Element) (values []string, ok bool) {
 		values = append(values, value)
 	}
 	return values, true
+}
+
+// textual says that there is a text. What it says of a person is not for a trace.
+func textual(value string) string {
+	if strings.TrimSpace(value) == "" {
+		return "one that is empty or has elements in it"
+	}
+	return "one"
 }
 
 func or(s, otherwise string) string {

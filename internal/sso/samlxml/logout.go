@@ -264,7 +264,7 @@ func (v *verification) logoutRequest(m Message) (l LogoutRequest, err error) {
 		return l, v.refuse(CauseNoNameID, "logout.name_id", "one NameID", "none, or an encrypted one")
 	}
 	value, plain := text(name)
-	if err := v.hold(plain && strings.TrimSpace(value) != "", CauseNoNameID, "logout.name_id", "a NameID", value); err != nil {
+	if err := v.hold(plain && strings.TrimSpace(value) != "", CauseNoNameID, "logout.name_id", "a NameID", textual(value)); err != nil {
 		return l, err
 	}
 	l.NameID, l.NameIDFormat = value, or(attr(name, "Format"), FormatUnspecified)

@@ -64,7 +64,7 @@ func newIdentity(bits int, from, until time.Time) identity {
 	return identity{key, certify(key, from, until)}
 }
 
-//go:embed testdata
+//go:embed testdata/*.json testdata/*.crt
 var testdata embed.FS
 
 // fixedIdentity is one of those that are the same in every process: fuzzing works

@@ -147,7 +147,8 @@ func Causes() []Cause {
 }
 
 // A Check is one thing that was held against what was expected. Received is what
-// a stranger sent, cut to 200 bytes: escape it wherever it is shown.
+// a stranger sent, cut to 200 bytes: escape it wherever it is shown. Names and
+// attributes of people are never in it.
 type Check struct {
 	Name     string // a stable name such as "response.destination"
 	Expected string

@@ -238,9 +238,8 @@ func (t *trace) status(root *etree.Element) error {
 		}
 	}
 	message := token(child(child(root, nsProtocol, "Status"), nsProtocol, "StatusMessage"))
-	fault := t.refuse(cause, "response.status", statusPrefix+"Success", strings.TrimSpace(value+" "+second)).(*Fault)
-	fault.Message = cut(message)
-	return fault
+	_ = t.refuse(cause, "response.status", statusPrefix+"Success", strings.TrimSpace(value+" "+second)) // noted; the message comes with it
+	return &Fault{Cause: cause, Checks: t.checks, Message: cut(message)}
 }
 
 func statusCode(root *etree.Element) *etree.Element {

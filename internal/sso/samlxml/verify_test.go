@@ -124,6 +124,13 @@ func TestVerifyAccepts(t *testing.T) {
 				a.NameIDFormat, a.NameQualifier, a.SPNameQualifier = samlxml.FormatUnspecified, "", ""
 			},
 		},
+		"good for years, which counts as a day": {
+			edit: func(t *testing.T, root *etree.Element) {
+				at(t, root, "Assertion/Conditions").CreateAttr("NotOnOrAfter", "2036-03-01T12:00:00Z")
+				at(t, root, "Assertion/Subject/SubjectConfirmation/SubjectConfirmationData").CreateAttr("NotOnOrAfter", "2036-03-01T12:00:00Z")
+			},
+			want: func(a *samlxml.Assertion) { a.NotOnOrAfter = time.Date(2026, 3, 2, 12, 0, 10, 0, time.UTC) },
+		},
 		"the context that is wanted": {expect: func(e *samlxml.Expect) { e.Contexts = []string{"other", alice().Context} }},
 		"the format that is wanted":  {expect: func(e *samlxml.Expect) { e.NameIDFormat = samlxml.FormatPersistent }},
 		"a fresh sign-in":            {expect: func(e *samlxml.Expect) { e.ForceAuthn = true }},
@@ -464,6 +471,15 @@ func TestVerifyRefusesExpectation(t *testing.T) {
 		e.RequestID = ""
 		refused(t, write(signed(root, byBoth, signer{})), e, samlxml.CauseUnsolicited)
 	})
+	t.Run("good for years, and a day old", func(t *testing.T) {
+		root, e := genuine(), expect()
+		for _, path := range []string{"Assertion/Conditions", "Assertion/Subject/SubjectConfirmation/SubjectConfirmationData"} {
+			at(t, root, path).CreateAttr("NotOnOrAfter", "2036-03-01T12:00:00Z")
+		}
+		at(t, root, "Assertion/AuthnStatement").RemoveAttr("SessionNotOnOrAfter")
+		e.Now = now.Add(24 * time.Hour)
+		refused(t, write(signed(root, byBoth, signer{})), e, samlxml.CauseExpired)
+	})
 	t.Run("an old session where a new sign-in was wanted", func(t *testing.T) {
 		root, e := genuine(), expect()
 		at(t, root, "Assertion/AuthnStatement").CreateAttr("AuthnInstant", "2026-03-01T09:00:00Z")
@@ -517,6 +533,26 @@ func TestStatusIsTheCause(t *testing.T) {
 				t.Errorf("message %q", fault.Message)
 			}
 		})
+	}
+}
+
+// A trace is for administrators: it does not say who signed in.
+func TestTraceNamesNobody(t *testing.T) {
+	t.Parallel()
+	for _, edit := range []func(*etree.Element){
+		func(*etree.Element) {},
+		func(root *etree.Element) { at(t, root, "Assertion/Subject/NameID").CreateAttr("Format", "") },
+		func(root *etree.Element) { at(t, root, "Assertion/Subject/NameID").CreateElement("b").SetText("alice") },
+		func(root *etree.Element) {
+			at(t, root, "Assertion/AttributeStatement/Attribute/AttributeValue").CreateElement("b")
+		},
+	} {
+		root := genuine()
+		edit(root)
+		_, checks, _ := samlxml.Verify(write(signed(root, byBoth, signer{})), expect())
+		if text := fmt.Sprint(checks); strings.Contains(text, "alice") || strings.Contains(text, "staff") {
+			t.Errorf("%s", text)
+		}
 	}
 }
 
