@@ -11,6 +11,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/role"
 )
 
 // What an attacker or a broken client sends.
@@ -232,9 +233,9 @@ func TestMassAssignment(t *testing.T) {
 			"tenants": []string{"evil"}, "identities": []string{"evil"}, "passkey_credential": map[string]any{"evil": true}, "client_id": "cli_evil", "client_secret": "cs_evil", "key": "sk_evil", "hint": "evil",
 			"created_by": "evil", "revoked_at": "2000-01-01T00:00:00Z", "last_used_at": "2000-01-01T00:00:00Z", "data_key": "evil", "__proto__": map[string]any{"is_admin": true}, "constructor": "evil",
 		}
-		with := func(own map[string]any) map[string]any {
+		with := func(own ...map[string]any) map[string]any {
 			out := map[string]any{}
-			for _, m := range []map[string]any{evil, own} {
+			for _, m := range append([]map[string]any{evil}, own...) {
 				for name, value := range m {
 					out[name] = value
 				}
@@ -257,12 +258,35 @@ func TestMassAssignment(t *testing.T) {
 		plain = w.Demo.Post(t, "/api/v1/keys", map[string]any{"name": "A", "scopes": []string{"users:read"}}).Want(t, 201)
 		made = w.Demo.Post(t, "/api/v1/keys", with(map[string]any{"name": "A", "scopes": []string{"users:read"}})).Want(t, 201)
 		wantSameButFor(t, plain, made, "id", "key", "hint", "created_at")
-		for _, a := range []apptest.Answer{made, changed, plain, w.Demo.Get(t, "/api/v1/users/"+id), w.Demo.Get(t, "/api/v1/keys"), w.Demo.Get(t, "/api/v1/applications")} {
+		// is_active, is_default and the like are never the caller's to say; permission_ids is.
+		flags := map[string]any{"is_active": false, "is_deleted": true, "is_default": true, "built_in": true, "BuiltIn": true, "IsAdmin": true, "rights": []string{"users:write"}, "Rights": []string{"users:write"}}
+		for _, path := range []string{"/api/v1/roles", "/api/v1/permissions"} {
+			plain = w.Demo.Post(t, path, map[string]any{"name": "A"})
+			made = w.Demo.Post(t, path, with(map[string]any{"name": "B"}, flags))
+			wantSameButFor(t, plain, made, "id", "name", "slug", "created_at", "modified_at")
+			changed = w.Demo.Put(t, path+"/"+made.Object(t)["id"].(string), with(map[string]any{"name": "C"}, flags)).Want(t, 200)
+			wantSameButFor(t, made, changed, "name", "modified_at")
+		}
+		for _, r := range rolesOf(t, w) {
+			if r.IsAdmin && !r.BuiltIn || r.ID == "aaaaaaaaaaaaaaaaaaaaaaaa" {
+				t.Errorf("there is a role %+v", r)
+			}
+		}
+		for _, a := range []apptest.Answer{made, changed, plain, w.Demo.Get(t, "/api/v1/roles"), w.Demo.Get(t, "/api/v1/permissions"), w.Demo.Get(t, "/api/v1/users/"+id), w.Demo.Get(t, "/api/v1/keys"), w.Demo.Get(t, "/api/v1/applications")} {
 			if found := regexp.MustCompile(`evil|aaaaaaaaaaaaaaaaaaaaaaaa|bbbbbbbbbbbbbbbbbbbbbbbb|2000-01-01`).Find(a.Body); found != nil {
 				t.Errorf("%s %s: %s in %s", a.Request.Method, a.Request.URL, found, a.Body)
 			}
 		}
 	})
+}
+
+func rolesOf(t *testing.T, w *apptest.World) []role.Role {
+	t.Helper()
+	roles, err := role.All(t.Context(), w.DB, w.Demo.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return roles
 }
 
 func wantSameButFor(t *testing.T, one, two apptest.Answer, except ...string) {

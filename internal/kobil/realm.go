@@ -212,6 +212,9 @@ func (s *Service) create(ctx context.Context, tx *database.Tx, by access.Actor, 
 	}
 	// Same actor, other tenant: the new tenant's log says who made its owner.
 	by.Tenant = t.ID
+	if id, ok := strings.CutPrefix(by.Name, "user:"); ok {
+		by.Name = "operator:" + id // a user of master and not of the new tenant
+	}
 	by = by.With(access.All...)
 	owner, err := s.Users.Create(ctx, tx, by, user.User{
 		Username: in.AdminUsername, Email: in.AdminEmail, FirstName: in.AdminFirstName, LastName: in.AdminLastName,
