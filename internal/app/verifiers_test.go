@@ -74,6 +74,7 @@ var verifiers = map[string]string{
 	"POST /sso/{connection}/callback":        "a state is random and used up by one try",
 	"POST /signin/sso/{connection}":          "no secret: it begins a sign-in elsewhere",
 	"POST /signin/sso-link":                  "no secret: the attempt was proved in the step before",
+	"POST /signin/invitation":                ratelimit.Redeem.Name,
 	"POST /signin/again":                     "no secret: it drops what was proved",
 	"POST /signin/organization":              "no secret: the attempt or the browser's session decides",
 	"POST /account/linked/with/{connection}": "no secret: the browser's session decides",

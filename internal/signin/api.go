@@ -33,7 +33,7 @@ func (s *Service) mountAPI(r *web.Router) {
 	both := func(call string) []string { return []string{root + "magic-otp/" + call, root + "email-otp/" + call} }
 	starts := problems{ErrNotOffered, ratelimit.ErrLimited, notify.ErrNoChannel}
 	resends := append(problems{ErrAttempt}, starts...)
-	verifies := problems{passwordless.ErrCode, ErrDisabled, ErrCredentials, ratelimit.ErrLimited}
+	verifies := append(problems{passwordless.ErrCode, ErrDisabled, ErrCredentials, ratelimit.ErrLimited}, refusals...)
 	for _, route := range []web.Route{
 		{Method: "POST", Paths: []string{root + "magic-link/send"}, Endpoint: api(s, s.postEmail),
 			Doc: web.Doc{Summary: "Email a magic link", Text: "The mail has a code as well. The answer is the same whether anybody is known by the address. " +
@@ -48,7 +48,7 @@ func (s *Service) mountAPI(r *web.Router) {
 		{Method: "GET", Paths: []string{root + "magic-link/status"}, Endpoint: api(s, s.getStatus),
 			Doc: web.Doc{Summary: "Ask what became of a sign-in", Text: "Until the link was used: authenticated is false, oauth and user are null. " +
 				"The tokens are handed out once; who asks again is told that it is so, with oauth and user null.",
-				Errors: problems{ErrAttempt, ErrDisabled}, Example: exampleStatus}},
+				Errors: append(problems{ErrAttempt, ErrDisabled}, refusals...), Example: exampleStatus}},
 		{Method: "POST", Paths: both("send"), Endpoint: api(s, s.postEmail),
 			Doc: web.Doc{Summary: "Email a code", Text: "The mail has a link as well. The answer is the same whether anybody is known by the address.",
 				Errors: append(problems{user.ErrEmail}, starts...), Request: exampleEmail, Example: exampleState}},

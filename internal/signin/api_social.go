@@ -26,7 +26,7 @@ func (s *Service) mountSocialAPI(r *web.Router) {
 			Doc: web.Doc{Summary: "Begin a sign-in by an ID token", Text: "Give the nonce to the provider's script, such as Google's One Tap. It is good for half an hour.", Errors: wrong, Example: exampleNonce}},
 		{Method: "POST", Paths: []string{root + "token"}, Endpoint: api(s, s.postCredential),
 			Doc: web.Doc{Summary: "Sign in by an ID token", Text: "Takes the provider's ID token with the nonce, once. Who is new is signed up if the provider vouches for their e-mail address and the tenant allows it.",
-				Errors:  append(problems{social.ErrFlow, social.ErrUpstream, social.ErrCancelled, ErrAttempt, ErrDisabled, ErrNoAccount, ErrLinkRequired, ErrSecondFactor}, wrong...),
+				Errors:  append(problems{social.ErrFlow, social.ErrUpstream, social.ErrCancelled, ErrAttempt, ErrDisabled, ErrNoAccount, ErrLinkRequired, ErrSecondFactor, ErrSSORequired, ErrOrganizationWay}, wrong...),
 				Request: exampleCredential, Example: exampleResult}},
 	} {
 		route.Public, route.Own, route.Doc.Tag = true, true, tagAPI

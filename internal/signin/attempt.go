@@ -73,6 +73,7 @@ type request struct {
 	Enter        string   `json:"enter,omitempty"` // session whose user chooses one
 	Connection   string   `json:"connection,omitempty"`
 	SSO          *fromSSO `json:"sso,omitempty"`
+	Invited      *invited `json:"invited,omitempty"`
 }
 
 func requestOf(st Start) request {

@@ -25,10 +25,14 @@ func (s *Service) sendCode(ctx context.Context, tx *database.Tx, v *visit, a att
 	if err != nil {
 		return err
 	}
+	welcome, err := s.takesNew(ctx, tx, v, a, a.Identifier)
+	if err != nil {
+		return err
+	}
 	origin, from := v.origin, deviceOf(v.from)
 	c, err := s.Codes.Send(ctx, tx, v.by, passwordless.Request{
 		Attempt: a.ID, Purpose: purposeOf(a), Channel: a.Channel, Target: a.Identifier, Backend: v.backend,
-		Silent: u.ID == "" && v.tenant.Settings.SignIn.NoSignUp || u.ID != "" && !u.IsActive,
+		Silent: u.ID == "" && !welcome || u.ID != "" && !u.IsActive,
 		Look: passwordless.Look{
 			Brand: letter.BrandOf(v.tenant), Language: v.view.Lang.Tag, Application: s.appBy(ctx, tx, v.by.Tenant, a).Name, Device: from.Name, Place: from.Place,
 			Link: func(token string) string { return origin + pathLink + "?token=" + url.QueryEscape(token) }, Host: web.CanonicalHost(strings.TrimPrefix(strings.TrimPrefix(origin, "https://"), "http://")),

@@ -400,6 +400,15 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, v *visit, a at
 	case err != nil:
 		return err
 	case !finished:
+		if v.view.State == "" { // by a link, which does not name the attempt to who has it
+			err = s.DB.Write(r.Context(), func(tx *database.Tx) (err error) {
+				v.view.State, err = renameAttempt(r.Context(), tx, v.by.Tenant, a.ID)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
 		return to(w, r, pathSignIn, "state", v.view.State)
 	}
 	v.enter(w, r, in)
@@ -494,7 +503,10 @@ func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attem
 		return u, nil
 	case !errors.Is(err, user.ErrNotFound):
 		return user.User{}, err
-	case v.tenant.Settings.SignIn.NoSignUp:
+	}
+	if welcome, err := s.takesNew(ctx, tx, v, a, target); err != nil {
+		return user.User{}, err
+	} else if !welcome {
 		return user.User{}, ErrCredentials.Because("nobody is known by this address, and newcomers are not let in")
 	}
 	if v.by.IP != "" {

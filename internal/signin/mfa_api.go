@@ -71,7 +71,7 @@ func (s *Service) mountMFAAPI(r *web.Router) {
 		{Method: "POST", Paths: []string{root + "validate"}, Endpoint: api(s, s.postValidate),
 			Doc: web.Doc{Summary: "Validate a second factor", Text: "By the code of an authenticator app, one that was sent, or a backup code; or the first one of an authenticator app that is being set up. " +
 				"With the MFA token as Authorization: Bearer, or the oob_code of initiate alone. A sign-in of the authentication API ends in its tokens.",
-				Errors: append(problems{mfa.ErrCode, passwordless.ErrCode, mfa.ErrEnrollment, ErrNotOffered, ErrDisabled, ErrSecondFactor, ratelimit.ErrLimited}, ours...), Request: exampleValidate, Example: exampleValidated}},
+				Errors: slices.Concat(problems{mfa.ErrCode, passwordless.ErrCode, mfa.ErrEnrollment, ErrNotOffered, ErrDisabled, ErrSecondFactor, ratelimit.ErrLimited}, ours, refusals), Request: exampleValidate, Example: exampleValidated}},
 		{Method: "GET", Paths: []string{root + "backupcode"}, Endpoint: api(s, s.getBackupCodes),
 			Doc: web.Doc{Summary: "Get new backup codes", Text: bearer + "Or with a user's access token. The second factor must have been shown within ten minutes. Those of before are good no more; these are shown this once.",
 				Errors: append(problems{ErrSecondFactor, mfa.ErrNotFound}, ours...), Example: backupCodesAnswer{[]string{"7K2M-9QXR-3TB5H", "0C4N-8WZE-6VJ1P"}}}},

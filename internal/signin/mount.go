@@ -66,6 +66,7 @@ func (s *Service) Mount(r *web.Router) {
 	s.mountSecurity(r)
 	s.mountSocial(r)
 	s.mountSSO(r)
+	s.mountInvitation(r)
 	s.mountLinked(r)
 	s.mountAlarm(r)
 	s.mountData(r)

@@ -37,6 +37,9 @@ var (
 	ErrChoose          = problem.New(problem.Invalid, "organization_choice_required", "The user has to choose an organization.")
 )
 
+// refusals are why an organization does not let somebody in.
+var refusals = problems{ErrSSORequired, ErrOrganizationWay, org.ErrNotMember}
+
 // waySSO, with the id of an organization behind it, is the way of who came in by a
 // connection of that organization. The others are those of package org.
 const waySSO = org.WaySSO + ":"

@@ -40,7 +40,7 @@ func (s *Service) mountPasskeyAPI(r *web.Router) {
 				Errors: problems{ErrNotOffered, user.ErrEmail, user.ErrUsername, ratelimit.ErrLimited}, Example: examplePasskeyLogin}},
 		{Method: "POST", Paths: []string{root + "login"}, Endpoint: api(s, s.postPasskeyLogin),
 			Doc: web.Doc{Summary: "Sign in with a passkey", Text: "The body is what navigator.credentials.get gave, as JSON, by itself or as the field passkey. It is good for one answer, within five minutes.",
-				Errors:  problems{passkey.ErrChallenge, passkey.ErrRefused, passkey.ErrUnverified, passkey.ErrHeld, ErrDisabled, ErrCredentials, ratelimit.ErrLimited},
+				Errors:  append(problems{passkey.ErrChallenge, passkey.ErrRefused, passkey.ErrUnverified, passkey.ErrHeld, ErrDisabled, ErrCredentials, ratelimit.ErrLimited}, refusals...),
 				Request: exampleAssertion, Example: examplePasskeyResult}},
 		{Method: "GET", Paths: []string{root + "register"}, Endpoint: api(s, s.getPasskeyRegister),
 			Doc: web.Doc{Summary: "Begin adding a passkey", Text: "publicKey is for navigator.credentials.create. Takes the access token of the user, who has signed in within the last ten minutes.",

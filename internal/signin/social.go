@@ -229,7 +229,7 @@ func (s *Service) bySocial(ctx context.Context, tx *database.Tx, v *visit, a att
 		}
 		return s.Users.Find(ctx, tx, system, id)
 	}
-	local, owner, err := s.local(ctx, tx, v, who)
+	local, owner, err := s.local(ctx, tx, v, a, who)
 	if err != nil {
 		return user.User{}, err
 	}
@@ -264,8 +264,12 @@ func (s *Service) bySocial(ctx context.Context, tx *database.Tx, v *visit, a att
 
 // local is what is known here of a profile that is no identity of anybody's, and the
 // user who has its address.
-func (s *Service) local(ctx context.Context, tx *database.Tx, v *visit, who social.Profile) (l social.Local, owner string, err error) {
-	l.NoSignUp = v.tenant.Settings.SignIn.NoSignUp || who.NoSignUp
+func (s *Service) local(ctx context.Context, tx *database.Tx, v *visit, a attempt, who social.Profile) (l social.Local, owner string, err error) {
+	welcome, err := s.takesNew(ctx, tx, v, a, who.Email)
+	if err != nil {
+		return l, "", err
+	}
+	l.NoSignUp = !welcome || who.NoSignUp
 	if who.Email == "" {
 		return l, "", nil
 	}
