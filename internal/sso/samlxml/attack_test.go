@@ -456,7 +456,7 @@ func TestAlteredBytesChangeNothing(t *testing.T) {
 			t.Parallel()
 			raw := write(signed(genuine(), m, signer{}))
 			random := rand.New(rand.NewPCG(1, 2))
-			rounds := 1500
+			rounds := 700
 			if testing.Short() {
 				rounds = 100
 			}
