@@ -230,7 +230,7 @@ func refusal(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-		return &Fault{Cause: TokenRefused, Expected: "tokens", Received: cut(refused.ErrorCode), err: fmt.Errorf("the token endpoint answered %d %.64q", refused.Response.StatusCode, refused.ErrorCode)}
+		return &Fault{Cause: TokenRefused, Expected: "tokens", Received: cut(refused.ErrorCode), Hint: cut(refused.ErrorDescription), err: fmt.Errorf("the token endpoint answered %d %.64q", refused.Response.StatusCode, refused.ErrorCode)}
 	}
 	if errors.Is(err, outbound.ErrUnreachable) || errors.Is(err, outbound.ErrAddress) {
 		return &Fault{Cause: TokenUnreachable, err: err}

@@ -89,7 +89,10 @@ type Fault struct {
 	Cause    Cause
 	Expected string
 	Received string
-	err      error
+	// Hint is more that a provider said, in its own words. It may repeat what was sent:
+	// look for words in it, and show it to nobody.
+	Hint string
+	err  error
 }
 
 // words are how the log names a cause.

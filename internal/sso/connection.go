@@ -34,7 +34,6 @@ type Connection struct {
 	State          string
 	Settings       Settings
 	HasSecret      bool
-	Keys           []Certificate // of us, towards a SAML provider; the first signs
 	Health         Health
 	CreatedAt      time.Time
 	ModifiedAt     time.Time
@@ -109,7 +108,8 @@ type Certificate struct {
 // from the provider, and keys.
 type Prepared struct {
 	c      Connection
-	secret bool // it is another one
+	before time.Time // ModifiedAt of what it changes
+	secret bool      // it is another one
 	isNew  bool
 }
 
@@ -156,8 +156,16 @@ func (s *Service) Create(ctx context.Context, tx *database.Tx, by access.Actor, 
 		Detail: map[string]any{"organization": c.OrganizationID, "kind": c.Kind, "provider": c.Provider}})
 }
 
+// later is now, or right after what there was: each change has a moment of its own.
+func later(now, before time.Time) time.Time {
+	if now.After(before) {
+		return now
+	}
+	return before.Add(time.Millisecond)
+}
+
 // Save replaces a prepared connection. Its organization, kind and state stay what they
-// are.
+// are. It returns ErrChanged if somebody else has changed it since it was prepared.
 func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, p Prepared) (Connection, error) {
 	if err := by.Require(access.ConnectionsWrite); err != nil {
 		return Connection{}, err
@@ -173,8 +181,8 @@ func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, p 
 	if err := s.mayWrite(ctx, tx, by, c, old.Settings.GroupRules); err != nil {
 		return Connection{}, err
 	}
-	c.State, c.CreatedAt, c.ModifiedAt = old.State, old.CreatedAt, tx.Now
-	if err := updateConnection(ctx, tx, by.Tenant, c); err != nil {
+	c.State, c.CreatedAt, c.ModifiedAt = old.State, old.CreatedAt, later(tx.Now, old.ModifiedAt)
+	if err := updateConnection(ctx, tx, by.Tenant, c, p.before); err != nil {
 		return Connection{}, err
 	}
 	s.forget(tx, c)
@@ -190,7 +198,7 @@ func (s *Service) mayWrite(ctx context.Context, tx *database.Tx, by access.Actor
 		return err
 	}
 	if added := addedRoles(c.Settings.GroupRules, before); len(added) > 0 {
-		return s.MayGrant(ctx, tx, by, added)
+		return s.MayGrant(ctx, tx, by, c.OrganizationID, added)
 	}
 	return nil
 }
@@ -216,7 +224,7 @@ func (s *Service) SetState(ctx context.Context, tx *database.Tx, by access.Actor
 		return Connection{}, ErrInvalid.Saying("state is active or disabled.").In("state")
 	}
 	before := c.State
-	c.State, c.ModifiedAt = state, tx.Now
+	c.State, c.ModifiedAt = state, later(tx.Now, c.ModifiedAt)
 	if err := setState(ctx, tx, by.Tenant, c); err != nil {
 		return Connection{}, err
 	}
@@ -288,8 +296,17 @@ func (s *Service) ByID(ctx context.Context, db database.Reader, tenant, id strin
 	return c, err
 }
 
+// cached is the connection of an id in whatever state, at most a second old. What lets
+// somebody in looks at the state once more, in its transaction.
+func (s *Service) cached(ctx context.Context, tenant, id string) (Connection, error) {
+	return s.known.Get(s.DB.Now(), tenant+id, func() (Connection, error) { return connectionByID(ctx, s.DB, tenant, id) })
+}
+
 func (s *Service) forget(tx *database.Tx, c Connection) {
-	tx.OnCommit(func() { s.usable.Forget(c.tenant + c.OrganizationID) })
+	tx.OnCommit(func() {
+		s.usable.Forget(c.tenant + c.OrganizationID)
+		s.known.Forget(c.tenant + c.ID)
+	})
 }
 
 func encode(v any) string {

@@ -27,13 +27,16 @@ package sso
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/rp"
 	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/sso/samlxml"
 )
 
 // Problems of signing in by an organization's provider. They never say what was wrong
@@ -47,6 +50,7 @@ var (
 	ErrTrace      = problem.New(problem.NotFound, "sso_trace_not_found", "There is no such attempt.")
 	ErrInvalid    = problem.New(problem.Invalid, "invalid_sso_connection", "The connection is not valid.")
 	ErrIncomplete = problem.New(problem.Invalid, "sso_connection_incomplete", "The connection lacks something that it needs to be switched on.")
+	ErrChanged    = problem.New(problem.Conflict, "sso_connection_changed", "Somebody else has changed the connection meanwhile. Look at it again.")
 	ErrFull       = problem.New(problem.Conflict, "too_many_sso_connections", "An organization has at most 20 connections. Delete one that is not used.")
 )
 
@@ -70,14 +74,20 @@ type Service struct {
 	Organization func(ctx context.Context, db database.Reader, tenant, organization string) error
 	// Proves reports whether an organization has proved the domain of an address.
 	Proves func(ctx context.Context, db database.Reader, tenant, organization, email string) (bool, error)
-	// MayGrant returns nil if the actor may give the roles of these ids, or a problem.
-	MayGrant func(ctx context.Context, db database.Reader, by access.Actor, roles []string) error
+	// MayGrant returns nil if the actor may give the roles of these ids in an organization,
+	// or a problem.
+	MayGrant func(ctx context.Context, db database.Reader, by access.Actor, organization string, roles []string) error
 	// Warn tells an organization that the certificates of a connection end, in the
 	// transaction that notes that it was told.
 	Warn func(ctx context.Context, tx *database.Tx, by access.Actor, c Connection, days int) error
 	Log  *slog.Logger
 
-	usable database.Fresh[[]Connection]
+	usable    database.Fresh[[]Connection]
+	known     database.Fresh[Connection]
+	opened    keyCache
+	strangers strangers
+	once      sync.Once
+	party     *rp.Party
 }
 
 // A Request is what a browser is sent to a provider for.
@@ -98,13 +108,7 @@ type Sent struct {
 }
 
 // A Form is what a browser posts to a provider.
-type Form struct {
-	Action      string
-	SAMLRequest string // of an answer to a logout request: empty
-	// SAMLResponse is empty but in an answer to a logout request.
-	SAMLResponse string
-	RelayState   string
-}
+type Form = samlxml.Form
 
 // A Profile is who somebody is at a connection. Only Claim and FinishOIDC make one that
 // is true.

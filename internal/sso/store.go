@@ -112,12 +112,12 @@ func insertConnection(ctx context.Context, tx *database.Tx, tenant string, c Con
 	return nil
 }
 
-func updateConnection(ctx context.Context, tx *database.Tx, tenant string, c Connection) error {
+func updateConnection(ctx context.Context, tx *database.Tx, tenant string, c Connection, before time.Time) error {
 	n, err := tx.Exec(ctx, `
 		UPDATE sso_connections SET name = $3, provider = $4, settings = $5, secret = $6, sp_keys = $7, refresh_at = $8, refresh_failures = $9, warn_at = $10, modified_at = $11
-		WHERE tenant_id = $1 AND id = $2`,
-		tenant, c.ID, c.Name, c.Provider, encode(c.Settings), append([]byte{}, c.sealed...), append([]byte{}, c.keys...), orNull(c.refresh), c.failures, orNull(c.warn), c.ModifiedAt.UnixMilli())
-	return orNone(n, err, ErrNotFound, "update connection")
+		WHERE tenant_id = $1 AND id = $2 AND modified_at = $12`,
+		tenant, c.ID, c.Name, c.Provider, encode(c.Settings), append([]byte{}, c.sealed...), append([]byte{}, c.keys...), orNull(c.refresh), c.failures, orNull(c.warn), c.ModifiedAt.UnixMilli(), before.UnixMilli())
+	return orNone(n, err, ErrChanged, "update connection")
 }
 
 func setState(ctx context.Context, tx *database.Tx, tenant string, c Connection) error {
