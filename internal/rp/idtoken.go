@@ -220,6 +220,19 @@ func (p *Party) fetchKeys(ctx context.Context, address string) (keys, error) {
 	return out, nil
 }
 
+// CheckKeys reads the keys of the provider, and returns a *Fault if there are none to
+// verify with.
+func (p Provider) CheckKeys(ctx context.Context) error {
+	found, err := p.party.fetchKeys(ctx, p.m.JWKS)
+	if err != nil {
+		return fault(ctx, KeysUnreachable, err)
+	}
+	if len(found) == 0 {
+		return &Fault{Cause: KeysInvalid, Expected: "keys for signatures", Received: "none"}
+	}
+	return nil
+}
+
 // isStrong reports whether a key is public, for signatures, and worth something.
 func isStrong(key jose.JSONWebKey) bool {
 	if key.Use != "" && key.Use != "sig" {

@@ -14,7 +14,7 @@ const (
 	Clock          Cause = "clock"           // the provider's clock is ahead of ours
 	Expired        Cause = "expired"         // what it sent is too old, or its clock is behind
 	Replay         Cause = "replay"          // it came a second time
-	Internal       Cause = "internal"        // a fault of ours
+	Incomplete     Cause = "incomplete"      // a setting is missing
 )
 
 // Causes of SAML.
@@ -129,7 +129,7 @@ var fixes = map[Cause]Fix{
 // Causes lists every cause.
 func Causes() []Cause {
 	return []Cause{
-		EmailMissing, EmailInvalid, EmailAmbiguous, SubjectMissing, Denied, Clock, Expired, Replay, Internal,
+		EmailMissing, EmailInvalid, EmailAmbiguous, SubjectMissing, Denied, Clock, Expired, Replay, Incomplete,
 		Audience, ACS, Issuer, OtherCertificate, CertificateExpired, Unsigned, Signature, Algorithm, Unsolicited, OtherRequest, OldKey, NotEncrypted, Malformed,
 		Transient, Context, NoContext, NameIDPolicy, AuthnFailed, ProviderError, RequestRefused,
 		DiscoveryUnreachable, DiscoveryInvalid, DiscoveryIssuer, KeysUnreachable, UnknownKey, TokenIssuer, TokenAudience, Nonce, ClientRefused, CodeRefused,
