@@ -208,7 +208,7 @@ var acrossTenants = []string{
 	// Columns or conditions that begin with tenant_id stand in a variable.
 	"FROM users u WHERE ", "INSERT INTO users (", "UPDATE attempts SET ", "INSERT INTO audit_unsealed (", "AS seq FROM audit_unsealed WHERE %[2]s",
 	// Background work, whose rows each name their tenant.
-	"COALESCE(max(entry), 0) FROM user_search", "FROM jobs WHERE kind = ", "DELETE FROM signing_keys WHERE expires_at <= $1", "DELETE FROM imports WHERE finished_at < $1", "DELETE FROM jobs WHERE keep_until <= $1", "DELETE FROM messages WHERE created_at <= $1", "DELETE FROM rate_limits WHERE expires_at <= $1", "DELETE FROM revoked_tokens WHERE expires_at <= $1", "DELETE FROM password_resets WHERE expires_at <= $1",
+	"COALESCE(max(entry), 0) FROM user_search", "FROM jobs WHERE kind = ", "DELETE FROM signing_keys WHERE expires_at <= $1", "DELETE FROM imports WHERE finished_at < $1", "DELETE FROM jobs WHERE keep_until <= $1", "DELETE FROM messages WHERE created_at <= $1", "DELETE FROM rate_limits WHERE expires_at <= $1", "DELETE FROM revoked_tokens WHERE expires_at <= $1", "DELETE FROM password_resets WHERE expires_at <= $1", "FROM sso_connections WHERE refresh_at <= $1", "FROM sso_connections WHERE warn_at <= $1",
 }
 
 // stringsOf returns the string literals of a file, those joined with + as one.

@@ -82,6 +82,13 @@ func (s *Service) held(ctx context.Context, db database.Reader, by access.Actor,
 	return role.Resolve(ctx, db, by.Tenant, ids)
 }
 
+// MayGrant returns nil if the actor can give the roles of some ids in an organization,
+// ErrRole if one is none of the tenant's, or role.ErrGrant.
+func (s *Service) MayGrant(ctx context.Context, db database.Reader, by access.Actor, organization string, ids []string) error {
+	_, err := s.mayGrant(ctx, db, by, organization, ids)
+	return err
+}
+
 // mayGrant returns the roles of some ids, or an error: ErrRole if one is none of the
 // tenant's, role.ErrGrant if the actor can not give one.
 func (s *Service) mayGrant(ctx context.Context, db database.Reader, by access.Actor, organization string, ids []string) ([]role.Role, error) {

@@ -18,7 +18,8 @@ CREATE TABLE sso_connections (
 	last_cause       TEXT NOT NULL,
 	created_at       BIGINT NOT NULL,
 	modified_at      BIGINT NOT NULL,
-	PRIMARY KEY (tenant_id, id)
+	PRIMARY KEY (tenant_id, id),
+	FOREIGN KEY (tenant_id, organization_id) REFERENCES organizations (tenant_id, id) ON DELETE CASCADE
 );
 
 CREATE INDEX sso_connections_by_organization ON sso_connections (tenant_id, organization_id, id);
