@@ -75,7 +75,7 @@ func (a *App) buildIdentity() (err error) {
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}
 	a.Social = &social.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf}
 	a.Tenants.Social = a.Social.Ways
-	a.SSO = &sso.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf, Organization: a.requireOrganization, Proves: a.Orgs.Proves, Log: a.Log}
+	a.SSO = &sso.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf, Organization: a.requireOrganization, Proves: a.Orgs.Proves, MayGrant: a.Orgs.MayGrant, Log: a.Log}
 	a.SignIn = &signin.Service{
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Passkeys: a.Passkeys, Codes: a.Codes, Notify: a.Notify,
 		Hasher: a.Hasher, Limits: limits, MFA: a.MFA, Social: a.Social, Orgs: a.Orgs, SSO: a.SSO, Places: a.places, Breached: a.breached, Dev: a.Config.Dev,
@@ -134,6 +134,7 @@ func (a *App) keepIdentity() {
 	a.Jobs.Every("check_domains", time.Hour, a.Orgs.CheckDomains)
 	for name, sweep := range map[string]func(context.Context) error{
 		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep, "sweep_invitations": a.Orgs.Sweep,
+		"sweep_sso": a.SSO.Sweep, "refresh_metadata": a.SSO.Refresh, "warn_of_certificates": a.SSO.WarnOfCertificates,
 		"sweep_assertions": a.Provider.Sweep, "sweep_authorizations": a.Provider.SweepRequests,
 		"sweep_passkeys": a.Passkeys.Sweep,
 		"sweep_resets":   func(ctx context.Context) error { return password.SweepResets(ctx, a.DB) },
@@ -145,6 +146,7 @@ func (a *App) keepIdentity() {
 func (a *App) mountIdentity() {
 	a.SignIn.Mount(a.Router)
 	a.Social.Mount(a.Router)
+	a.SSO.Mount(a.Router)
 	a.Provider.Mount(a.Router)
 }
 
