@@ -39,6 +39,7 @@ var apiTags = []openapi.Tag{
 	{Name: "Configuration", Description: "What a sign-in page needs to know of an application."},
 	{Name: "Applications", Description: "Programs that sign users in or call the API."},
 	{Name: "Connections", Description: "Other services that users sign in with."},
+	{Name: "Enterprise connections", Description: "The identity providers of organizations, over SAML 2.0 and OpenID Connect: set them up, test them, see what happened."},
 	{Name: "API keys", Description: "Secrets for management calls, each with its scopes."},
 	{Name: "KOBIL users", Description: "The user API of KOBIL, in its SSMS form and, under the other addresses of each call, in its SHIFT form. Every answer is an envelope; a call without right answers 401."},
 	{Name: "KOBIL tenants and roles", Description: "Tenants, managed on the tenant master, and realm roles."},
