@@ -241,6 +241,11 @@ func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path str
 		s.values["id"], _ = s.Post(t, "/api/v1/keys", `{"name": "x", "scopes": ["users:read"]}`).Want(t, 201).Object(t)["id"].(string)
 	case strings.HasPrefix(path, "/api/v1/roles"):
 		s.values["roleId"] = s.made(t, "/api/v1/roles", fmt.Sprintf(`{"name": "role %d"}`, n))
+	case strings.HasPrefix(path, "/api/v1/messages/"):
+		b := w.Browser(s.Host)
+		b.Submit(t, b.Get(t, "/signin"), "/signin", "identifier", newEmail())
+		w.Work(t) // sends it
+		s.values["id"], _ = s.Get(t, "/api/v1/messages").Want(t, 200).List(t)[0]["id"].(string)
 	case strings.HasPrefix(path, "/api/v1/permissions/"):
 		s.values["permissionid"] = s.made(t, "/api/v1/permissions", fmt.Sprintf(`{"name": "permission %d"}`, n))
 	case strings.Contains(path, "{name}") && route.Method == http.MethodDelete:
