@@ -2,15 +2,15 @@
 // written, sign-in requests, responses verified, logout. Everything here is a
 // pure function: no database, no clock, no network. Hostile XML ends here.
 //
-// A response takes this way. Its bytes are bounded, and scanned token by token
-// before any tree is built: no DOCTYPE, no processing instruction, no comment,
-// nothing that encoding/xml would not write back as it was. The tree has to
-// have the one shape that an honest response has: one assertion, directly under
-// the response, signatures directly under what they sign, every ID once. Then
-// the signatures are verified against the certificates that the organization
-// stored, and only the bytes that were verified are read on, parsed anew.
-// An encrypted assertion is decrypted and then takes the same way. At last every
-// field is held against what was expected.
+// A response takes this way. Its bytes are bounded, and read token by token into
+// a tree; the first DOCTYPE, processing instruction or comment, or name that
+// encoding/xml would not write back as it was, ends it. The tree has to have the
+// one shape that an honest response has: one assertion, directly under the
+// response, signatures directly under what they sign, every ID once. Then the
+// signatures are verified against the certificates that the organization stored,
+// and only the bytes that were verified are read on, parsed anew. An encrypted
+// assertion is decrypted and then takes the same way. At last every field is held
+// against what was expected.
 //
 // An attacker is another user of the same provider, or of another tenant: they
 // have genuine responses of their own, and try to have one element verified and
