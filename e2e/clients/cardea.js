@@ -45,11 +45,11 @@ export async function createUser(change = {}) {
   return { email, id: user._id }
 }
 
-/** Returns the messages to an address, newest first. */
+/** Returns the messages to an address, newest first; not the news of what happened to an account. */
 export async function messages(to) {
   const response = await fetch(`${issuer}/dev/mailbox?to=${encodeURIComponent(to)}`, { headers: { accept: 'application/json' } })
   if (!response.ok) throw new Error(`mailbox: ${response.status} ${await response.text()}`)
-  return response.json()
+  return (await response.json()).filter((message) => !message.text.includes('/signin/not-me?'))
 }
 
 /** Waits for a message to an address that has had so many before, and returns it. */
