@@ -45,7 +45,9 @@ type Problem struct {
 	Fields  []Field
 	// RetryAfter is how long the caller should wait, zero if that is not known.
 	RetryAfter time.Duration
-	cause      error
+	// Challenge are further parameters of the header WWW-Authenticate, empty for none.
+	Challenge string
+	cause     error
 }
 
 // A Field says what is wrong with one part of the request.
@@ -102,6 +104,14 @@ func (p *Problem) Saying(format string, args ...any) *Problem {
 func (p *Problem) In(field string) *Problem {
 	q := *p
 	q.Fields = append(q.Fields[:len(q.Fields):len(q.Fields)], Field{field, p.Message})
+	return &q
+}
+
+// Asking returns p with what the caller is asked for in the header WWW-Authenticate:
+// parameters as they are written there.
+func (p *Problem) Asking(challenge string) *Problem {
+	q := *p
+	q.Challenge = challenge
 	return &q
 }
 

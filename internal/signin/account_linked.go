@@ -201,7 +201,7 @@ func (s *Service) postUnlink(w http.ResponseWriter, r *http.Request, o *owner) e
 		if err != nil {
 			return err
 		}
-		passkeys, err := s.Passkeys.Count(ctx, tx, o.by.Tenant, o.user.ID, o.rp.ID)
+		passkeys, err := s.usablePasskeys(ctx, tx, o.visit, o.user.ID)
 		if err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (s *Service) codePage(ctx context.Context, v *visit, a attempt) (*page.Code
 		p.Number, p.WaitURL = a.Request.Number, withState(pathWait, v.view.State)
 	}
 	if !a.Request.SignUp {
-		p.Passkey = passkeyPrompt(true)
+		p.Passkey = v.passkeyPrompt(true)
 	}
 	if !v.tenant.Settings.SignIn.NoPassword && !a.Request.SignUp {
 		p.PasswordURL = withState(pathPassword, v.view.State)

@@ -101,7 +101,7 @@ func (s *Service) firstPage(ctx context.Context, v *visit, a attempt) page.Page 
 	if v.aroundSSO {
 		action += "?sso=no"
 	}
-	p := &page.SignIn{View: v.view, App: app, Ways: ways, Takes: takes(settings), Identifier: identifier, Action: action, Passkey: passkeyPrompt(false)}
+	p := &page.SignIn{View: v.view, App: app, Ways: ways, Takes: takes(settings), Identifier: identifier, Action: action, Passkey: v.passkeyPrompt(false)}
 	if !settings.NoSignUp {
 		p.SignUpURL = withState(pathSignUp, v.view.State)
 	}

@@ -24,8 +24,8 @@ var (
 	ErrLastPasskey = problem.New(problem.Conflict, "last_passkey", "This is your only way to sign in. Add another one before you remove it.")
 )
 
-// relyingParty is whom a tenant's passkeys are for: the domain of the tenant's own
-// address. It may ask the database, and so is not for the middle of a transaction.
+// relyingParty is whom a tenant's passkeys are for: the domain that it has chosen, else
+// that of its own address. It may ask the database, and so is not for the middle of a transaction.
 func (s *Service) relyingParty(ctx context.Context, t tenant.Tenant) (passkey.RP, error) {
 	address, err := s.Tenants.Origin(ctx, t)
 	if err != nil {
@@ -35,7 +35,8 @@ func (s *Service) relyingParty(ctx context.Context, t tenant.Tenant) (passkey.RP
 	if err != nil {
 		return passkey.RP{}, err
 	}
-	return passkey.RP{ID: strings.ToLower(u.Hostname()), Name: cmp.Or(t.Settings.Branding.Name, t.Name), Origins: []string{originOf(u)}}, nil
+	domain := cmp.Or(t.Settings.SignIn.PasskeyDomain, strings.ToLower(u.Hostname()))
+	return passkey.RP{ID: domain, Name: cmp.Or(t.Settings.Branding.Name, t.Name), Origins: []string{originOf(u)}}, nil
 }
 
 // party is the relying party of a call: the pages of the application take part.
@@ -138,10 +139,18 @@ func (s *Service) stillSignsIn(ctx context.Context, tx *database.Tx, v *visit, u
 	if err != nil || linked > 0 {
 		return err
 	}
-	if n, err := s.Passkeys.Count(ctx, tx, v.by.Tenant, u.ID, v.rp.ID); err != nil || n > 0 {
+	if n, err := s.usablePasskeys(ctx, tx, v, u.ID); err != nil || n > 0 {
 		return err
 	}
 	return ErrLastPasskey
+}
+
+// usablePasskeys is how many passkeys a user can sign in with here.
+func (s *Service) usablePasskeys(ctx context.Context, db database.Reader, v *visit, userID string) (int, error) {
+	if v.tenant.Settings.SignIn.NoPasskey {
+		return 0, nil
+	}
+	return s.Passkeys.Count(ctx, db, v.by.Tenant, userID, v.rp.ID)
 }
 
 // warnOfPasskeys tells a user by mail that their passkeys have changed.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -75,6 +76,8 @@ func (c *call) takesPasskeys() error {
 	switch {
 	case c.app.ID == "":
 		return tenant.ErrClient
+	case c.tenant.Settings.SignIn.NoPasskey:
+		return ErrNotOffered.Because("the tenant has no passkeys")
 	case c.app.OAuth.ThirdParty:
 		return ErrNotOffered.Because("an application of somebody else leaves passkeys to the hosted pages")
 	case c.app.OAuth.RequireDPoP:
@@ -249,6 +252,7 @@ func (s *Service) refusePasskey(ctx context.Context, v *visit, a attempt, why er
 type holder struct {
 	user    user.User
 	session string
+	two     bool // of them are needed for that
 	fresh   bool // the user has shown lately who they are, by a second factor if they have one
 }
 
@@ -291,15 +295,26 @@ func (s *Service) holder(ctx context.Context, c *call) (h holder, err error) {
 	}
 	who, err := s.factorsOf(ctx, s.DB, c.visit, h.user)
 	who.Passkeys = 0 // people add one because the others are on a device that is not at hand
-	h.fresh = s.DB.Now().Sub(a.AuthAt) <= freshFor && (!showsTwo(mfa.PolicyOf(c.tenant, tenant.Application{}), who) || a.ACR == ACRTwoFactors)
+	h.two = showsTwo(mfa.PolicyOf(c.tenant, tenant.Application{}), who)
+	h.fresh = s.DB.Now().Sub(a.AuthAt) <= freshFor && (!h.two || a.ACR == ACRTwoFactors)
 	return h, err
+}
+
+// challenge says what the application has to ask for when it sends the user to sign in
+// again (RFC 9470, section 3).
+func (h holder) challenge() string {
+	asked := fmt.Sprintf(`max_age="%d"`, int(freshFor.Seconds()))
+	if h.two {
+		asked = `acr_values="` + ACRTwoFactors + `", ` + asked
+	}
+	return asked
 }
 
 // freshHolder is holder for changes of how the user signs in.
 func (s *Service) freshHolder(ctx context.Context, c *call) (holder, error) {
 	h, err := s.holder(ctx, c)
 	if err == nil && !h.fresh {
-		err = ErrProofTooOld
+		err = ErrProofTooOld.Asking(h.challenge())
 	}
 	return h, err
 }

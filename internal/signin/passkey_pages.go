@@ -69,8 +69,11 @@ func (s *Service) mountPasskeys(r *web.Router) {
 }
 
 // passkeyPrompt is the button for a passkey; named says that the page is about one
-// person.
-func passkeyPrompt(named bool) page.Ceremony {
+// person. There is none where passkeys are not offered.
+func (v *visit) passkeyPrompt(named bool) page.Ceremony {
+	if v.tenant.Settings.SignIn.NoPasskey {
+		return page.Ceremony{}
+	}
 	return page.Ceremony{Action: pathPasskey, OptionsAction: pathPasskeyOptions, Named: named, Autofill: !named}
 }
 
@@ -89,6 +92,9 @@ func (s *Service) postPasskeyOptions(w http.ResponseWriter, r *http.Request) err
 	v, err := s.visit(w, r)
 	if err != nil {
 		return err
+	}
+	if v.tenant.Settings.SignIn.NoPasskey {
+		return ErrNotOffered
 	}
 	a, err := s.attemptOrNew(ctx, v, r.PostFormValue("state"))
 	if err != nil {
@@ -138,6 +144,9 @@ func (s *Service) passkeyRequest(ctx context.Context, v *visit, a attempt, named
 
 // postPasskey takes the answer: it signs in, or is the second factor.
 func (s *Service) postPasskey(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
+	if v.tenant.Settings.SignIn.NoPasskey {
+		return ErrNotOffered
+	}
 	if !a.ProvedAt.IsZero() {
 		return s.orShow(w, r, v, a, s.postSecondPasskey)
 	}
@@ -210,7 +219,7 @@ func (m memo) set(w http.ResponseWriter, r *http.Request, value string) {
 // afterwards is where an attempt that has ended leads: to what it was begun for, by way
 // of the offer of a passkey for somebody who can have one and has none.
 func (s *Service) afterwards(r *http.Request, v *visit, a attempt, in signedIn) (string, error) {
-	if canPasskey.get(r) != passkeysYes || a.Request.UserID != "" || slices.Contains(in.session.AMR, "hwk") {
+	if v.tenant.Settings.SignIn.NoPasskey || canPasskey.get(r) != passkeysYes || a.Request.UserID != "" || slices.Contains(in.session.AMR, "hwk") {
 		return a.Request.returnTo(), nil
 	}
 	own, err := s.Passkeys.List(r.Context(), s.DB, v.by.Tenant, in.user.ID)
@@ -283,6 +292,9 @@ func (s *Service) postLater(w http.ResponseWriter, r *http.Request, _ *owner, a 
 // next change does not ask for what was shown a moment ago.
 func (s *Service) addOwnPasskey(r *http.Request, o *owner) (in signedIn, err error) {
 	ctx := r.Context()
+	if o.tenant.Settings.SignIn.NoPasskey {
+		return in, ErrNotOffered
+	}
 	answer := passkey.Answer{Owner: o.in.ID, RP: o.rp, Credential: []byte(r.PostFormValue("credential"))}
 	_, err = s.addPasskey(ctx, o.visit, o.user, answer, func(tx *database.Tx) error {
 		in, err = s.renew(ctx, tx, o, session.Proof{AMR: amrOf(methodPasskey), ACR: ACRTwoFactors, At: tx.Now})
@@ -293,6 +305,9 @@ func (s *Service) addOwnPasskey(r *http.Request, o *owner) (in signedIn, err err
 
 func (s *Service) postAddOptions(w http.ResponseWriter, r *http.Request, o *owner) error {
 	ctx := r.Context()
+	if o.tenant.Settings.SignIn.NoPasskey {
+		return ErrNotOffered
+	}
 	var out passkey.CreationOptions
 	err := s.DB.Write(ctx, func(tx *database.Tx) (err error) {
 		out, err = s.Passkeys.BeginRegistration(ctx, tx, userActor(o.visit, o.user), newPasskey(o.user, o.rp, o.in.ID))
@@ -316,6 +331,9 @@ func (s *Service) passkeysPage(ctx context.Context, o *owner) (*page.AccountPass
 	p := &page.AccountPasskeys{
 		AccountView: s.accountView(o), Create: page.Ceremony{Action: pathAddPasskey, OptionsAction: pathAddOptions},
 		RenameAction: pathRenamePasskey, RemoveAction: pathRemovePasskey, ConfirmAction: pathConfirmPasskey,
+	}
+	if o.tenant.Settings.SignIn.NoPasskey {
+		p.Create = page.Ceremony{}
 	}
 	list, err := s.Passkeys.List(ctx, s.DB, o.by.Tenant, o.user.ID)
 	if err != nil {

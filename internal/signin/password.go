@@ -37,7 +37,7 @@ func (s *Service) pagePassword(w http.ResponseWriter, r *http.Request, v *visit,
 
 func (s *Service) passwordPage(v *visit, a attempt) *page.Password {
 	settings := v.tenant.Settings.SignIn
-	p := &page.Password{View: v.view, Passkey: passkeyPrompt(true), Identifier: a.Identifier, Action: pathPassword, NotYouURL: withState(pathSignIn, v.view.State, "change", "1"), ForgotURL: withState(pathForgot, v.view.State)}
+	p := &page.Password{View: v.view, Passkey: v.passkeyPrompt(true), Identifier: a.Identifier, Action: pathPassword, NotYouURL: withState(pathSignIn, v.view.State, "change", "1"), ForgotURL: withState(pathForgot, v.view.State)}
 	if a.Channel == notify.Email && !settings.NoEmail || a.Channel == notify.SMS && settings.SMS {
 		p.CodeAction, p.CodeSMS = pathResend, a.Channel == notify.SMS
 	}

@@ -114,7 +114,7 @@ func (s *Service) factorsOf(ctx context.Context, db database.Reader, v *visit, u
 	if who.Enrolled, err = s.MFA.Enrolled(ctx, db, v.by.Tenant, u.ID); err != nil {
 		return who, err
 	}
-	who.Passkeys, err = s.Passkeys.Count(ctx, db, v.by.Tenant, u.ID, v.rp.ID)
+	who.Passkeys, err = s.usablePasskeys(ctx, db, v, u.ID)
 	return who, err
 }
 
@@ -201,7 +201,7 @@ func (s *Service) secondChoice(ctx context.Context, v *visit, a attempt, u user.
 	p := &page.SecondChoice{View: v.view, App: s.app(ctx, v.by.Tenant, a), BackURL: withState(pathSignIn, v.view.State, "change", "1")}
 	for _, kind := range l.Kinds {
 		if kind == mfa.Passkey {
-			p.Passkey = passkeyPrompt(true)
+			p.Passkey = v.passkeyPrompt(true)
 			continue
 		}
 		way := page.SecondWay{Kind: kind, Address: masked(targetOf(u, kind))}

@@ -110,8 +110,13 @@ type SignIn struct {
 	First      string `json:"first"`
 	NoEmail    bool   `json:"no_email"`    // no links and codes by e-mail
 	NoPassword bool   `json:"no_password"` // no passwords
+	NoPasskey  bool   `json:"no_passkey"`  // no passkeys, neither to sign in with nor to add
 	NoSignUp   bool   `json:"no_sign_up"`  // only users that are there already
 	SMS        bool   `json:"sms"`         // codes by text message
+	// PasskeyDomain is the domain that new passkeys are for, their RP ID (WebAuthn
+	// Level 3, section 4); that of the tenant's own address if empty. Passkeys are good for
+	// the domain they were made for, and no other.
+	PasskeyDomain string `json:"passkey_domain"`
 	// MinPassword is the least length of a password that stands alone; 15 if zero.
 	MinPassword int `json:"min_password"`
 	// Lifetimes of sessions in seconds; zero means the default.
@@ -327,11 +332,34 @@ func (s *Service) SaveSettings(ctx context.Context, tx *database.Tx, by access.A
 	if err := settings.check(); err != nil {
 		return err
 	}
+	if err := s.checkPasskeyDomain(ctx, tx, id, settings.SignIn.PasskeyDomain); err != nil {
+		return err
+	}
 	if err := updateSettings(ctx, tx, id, settings); err != nil {
 		return err
 	}
 	tx.OnCommit(s.forget)
 	return audit.Append(tx, by, audit.Event{Action: "tenant.updated", Target: "tenant", TargetID: id})
+}
+
+var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// checkPasskeyDomain refuses domains that tenants share: passkeys that are for the
+// installation's domain could be asked for by the pages of all of them.
+func (s *Service) checkPasskeyDomain(ctx context.Context, db database.Reader, id, domain string) error {
+	if domain == "" || domain == "localhost" && s.BaseHost == "localhost" {
+		return nil
+	}
+	t, err := findTenant(ctx, db, "id", id)
+	if err != nil {
+		return err
+	}
+	own := domain == t.Slug+"."+s.BaseHost || domain == s.BaseHost && t.Slug == s.Default
+	common := domain == s.BaseHost || strings.HasSuffix(s.BaseHost, "."+domain) || strings.HasSuffix(domain, "."+s.BaseHost)
+	if !domainForm.MatchString(domain) || common && !own {
+		return ErrSettings.Saying("It is a domain of the tenant's own, in small letters: its host, or one that its host is below.").In("sign_in.passkey_domain")
+	}
+	return nil
 }
 
 var colorForm = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cardea-id/cardea/internal/problem"
 )
@@ -73,7 +74,7 @@ type APIError struct {
 // API is the dialect of /api: {"error", "error_description", "error_code"}.
 func API(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
 	if p.Kind == problem.Unauthenticated {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="cardea"`)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="cardea"`+challenge(p))
 	}
 	err := Write(w, Status(p.Kind), APIError{p.Code, p.Message, Number(p.Code), p.Fields, Of(r.Context()).ID})
 	if err != nil {
@@ -97,6 +98,15 @@ func Codes() []Code {
 	}
 	slices.SortStableFunc(out, func(a, b Code) int { return a.Number - b.Number })
 	return out
+}
+
+// challenge is what a problem adds to the header WWW-Authenticate (RFC 6750, section 3;
+// RFC 9470, section 3).
+func challenge(p *problem.Problem) string {
+	if p.Challenge == "" {
+		return ""
+	}
+	return `, error="` + p.Code + `", error_description="` + strings.NewReplacer(`"`, "", `\`, "").Replace(p.Message) + `", ` + p.Challenge
 }
 
 // numbers is the one table of error codes. Those of the contract keep its

@@ -125,7 +125,7 @@ func (b *Browser) follow(t *testing.T, p Page) Page {
 		if err != nil {
 			t.Fatalf("%s leads to %q: %v", p.URL, location, err)
 		}
-		if to.Scheme != "https" || to.Host != BaseHost && !strings.HasSuffix(to.Host, "."+BaseHost) {
+		if to.Scheme != "https" || to.Host != BaseHost && to.Host != b.Host && !strings.HasSuffix(to.Host, "."+BaseHost) {
 			return p
 		}
 		if p.Status != http.StatusSeeOther && p.Status != http.StatusFound {
