@@ -13,6 +13,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/web"
@@ -235,6 +236,10 @@ func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path str
 		makeUserOf(t, s.Client, map[string]any{"username": s.values["userName"]})
 	case strings.HasPrefix(path, "/api/v1/applications/"):
 		s.values["id"], _ = s.Post(t, "/api/v1/applications", `{"name": "x"}`).Want(t, 201).Object(t)["id"].(string)
+	case strings.HasPrefix(path, "/saml/") && s.values["connection"] == "x": // one for all: its key takes long to make
+		s.enterprise(t, route, "/keys", n)
+	case strings.HasPrefix(path, "/api/v1/organizations/{id}/connections"):
+		s.enterprise(t, route, path, n)
 	case strings.HasPrefix(path, "/api/v1/connections/"):
 		s.values["id"], _ = s.Post(t, "/api/v1/connections", `{"provider": "github", "client_id": "x", "client_secret": "x"}`).Want(t, 201).Object(t)["id"].(string)
 	case strings.HasPrefix(path, "/api/v1/keys/"):
@@ -252,6 +257,28 @@ func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path str
 		s.values["name"] = w.Tenant(t, fmt.Sprintf("gone%d", n)).Slug
 	case strings.Contains(path, "{roleName}"):
 		s.values["roleName"] = fmt.Sprintf("role%d", n)
+	}
+}
+
+// enterprise makes an organization with a connection and a trace. Only what is switched
+// on is complete: others would ask a provider.
+func (s *site) enterprise(t *testing.T, route web.Route, path string, n int64) {
+	t.Helper()
+	s.world.Write(t, func(ctx context.Context, tx *database.Tx) error {
+		o, err := s.world.Orgs.Create(ctx, tx, access.System(s.ID), org.Organization{Name: fmt.Sprintf("Organization %d", n), IsActive: true})
+		s.values["id"] = o.ID
+		return err
+	})
+	root, body := "/api/v1/organizations/"+s.values["id"]+"/connections", `{"kind": "oidc", "provider": "okta"}`
+	if strings.HasSuffix(path, "/keys") {
+		body = `{"kind": "saml", "provider": "okta"}`
+	}
+	if route.Method == http.MethodPut {
+		body = `{"kind": "oidc", "provider": "okta", "client_secret": "x", "settings": {"issuer": "https://idp.example.com", "client_id": "x"}}`
+	}
+	s.values["connection"] = s.made(t, root, body)
+	if strings.HasSuffix(path, "{trace}") {
+		s.values["trace"] = s.made(t, root+"/"+s.values["connection"]+"/test", `{}`)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/lang"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/web"
@@ -27,7 +28,7 @@ func (s *Service) Mount(r *web.Router) {
 			Doc: web.Doc{Summary: "List the connections of an organization", Text: "By creation, at most 20.", Example: []form{exampleForm}}},
 		{Method: "POST", Paths: []string{all}, Needs: access.ConnectionsWrite, Endpoint: web.JSON(http.StatusCreated, s.postConnection),
 			Doc: web.Doc{Summary: "Create a connection of an organization", Text: "It is a draft: it can be tested, and signs nobody in until its state is active. What to set at the provider is in service_provider of the answer.",
-				Errors: append(wrong, ErrFull), Request: exampleWanted, Example: exampleForm}},
+				Errors: append(wrong, ErrFull, org.ErrNotFound), Request: exampleWanted, Example: exampleForm}},
 		{Method: "GET", Paths: []string{one}, Needs: access.ConnectionsRead, Endpoint: web.JSON(http.StatusOK, s.getConnection),
 			Doc: web.Doc{Summary: "Get a connection of an organization", Errors: problems{ErrNotFound}, Example: exampleForm}},
 		{Method: "PUT", Paths: []string{one}, Needs: access.ConnectionsWrite, Endpoint: web.JSON(http.StatusOK, s.putConnection),
@@ -149,6 +150,9 @@ type postRequest struct {
 }
 
 func (s *Service) postConnection(ctx context.Context, by access.Actor, in postRequest) (out form, err error) {
+	if err := by.Require(access.ConnectionsWrite); err != nil {
+		return out, err
+	}
 	c := Connection{OrganizationID: in.Organization, Kind: in.Kind, Provider: in.Provider, Name: in.Name, Settings: in.Settings}
 	if in.Metadata != "" {
 		if c.Settings.IdP, err = s.ReadMetadata([]byte(in.Metadata)); err != nil {
@@ -190,7 +194,10 @@ type putRequest struct {
 }
 
 func (s *Service) putConnection(ctx context.Context, by access.Actor, in putRequest) (form, error) {
-	c, err := s.Find(ctx, s.DB, by, in.Organization, in.Connection)
+	if err := by.Require(access.ConnectionsWrite); err != nil {
+		return form{}, err
+	}
+	c, err := findConnection(ctx, s.DB, by.Tenant, in.Organization, in.Connection)
 	if err != nil {
 		return form{}, err
 	}
@@ -330,7 +337,7 @@ var (
 		f.Us = Us{RedirectURI: "https://shop.example.com" + CallbackPath(f.ID)}
 		return f
 	}()
-	exampleWanted = json.RawMessage(`{"kind":"saml","provider":"okta","settings":{"metadata_url":"https://acme.okta.example/app/exk1/sso/saml/metadata"}}`)
+	exampleWanted = json.RawMessage(`{"kind":"oidc","provider":"okta","client_secret":"…","settings":{"issuer":"https://acme.okta.example","client_id":"0oa1b2c3"}}`)
 	exampleChange = json.RawMessage(`{"state":"active"}`)
 	exampleStep   = json.RawMessage(`{"step":"add"}`)
 	exampleSample = json.RawMessage(`{"subject":"ann","attributes":{"email":["ann@acme.example"],"groups":["Engineering"]}}`)
