@@ -3,6 +3,7 @@ package signin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
@@ -65,8 +67,17 @@ func (a attempt) ways() (out []string) {
 	}
 	if from := a.Request.SSO; from != nil && from.Vouched {
 		out = append(out, waySSO+from.Organization)
+		if from.SessionIndex != "" {
+			out = append(out, wayIndex(from.Connection, from.SessionIndex))
+		}
 	}
 	return out
+}
+
+// wayIndex names the session at an organization's provider that somebody came from, so
+// that it can be ended from there.
+func wayIndex(connection, index string) string {
+	return fmt.Sprintf("idx:%x", secret.Hash(connection + "/" + index)[:8])
 }
 
 // memberships are those that a user can act in: active ones, of active organizations.

@@ -32,6 +32,7 @@ const (
 	pathSSOStart = "/signin/sso/" // and the id of a connection
 	pathSSOLink  = "/signin/sso-link"
 	pathACS      = "/saml/{connection}/acs"
+	pathSLO      = "/saml/{connection}/slo"
 )
 
 // Problems of signing in by an organization. They say what its administrators can do.
@@ -84,6 +85,11 @@ func (s *Service) mountSSO(r *web.Router) {
 		errors                problems
 	}{
 		{"POST", pathSSOStart + "{connection}", "Form: sign in by an organization", s.postSSOStart, append(problems{page.ErrForm}, back...)},
+		{"GET", pathSSO, "Where an organization's provider leads back to", s.getSSO, back},
+		{"POST", pathSSO, "Form: go on as whom an organization has sent", s.postSSO, append(problems{page.ErrForm}, back...)},
+		{"POST", pathACS, "Where a SAML provider has browsers post its responses", s.postACS, sso.Problems},
+		{"GET", pathSLO, "Where a SAML provider sends browsers to sign out", s.getSLO, sso.Problems},
+		{"POST", pathSLO, "The same by a form", s.postSLO, sso.Problems},
 		{"POST", pathSSOLink, "Form: connect an account of an organization", s.form(s.postSSOLink), append(problems{page.ErrForm}, back...)},
 		{"POST", pathAgain, "Form: begin again with another way or account", s.form(s.postAgain), problems{page.ErrForm, ErrAttempt}},
 		{"GET", pathOrganization, "Page: choose an organization", s.see(s.pageOrganization), problems{ErrAttempt}},
@@ -284,11 +290,11 @@ func (s *Service) getSSO(w http.ResponseWriter, r *http.Request) error {
 	v.view.Here = "" // it holds a handle
 	handle := r.URL.Query().Get("flow")
 	who, f, err := s.SSO.Look(r.Context(), v.by, handle, hashOf(v.browser))
-	if err != nil {
+	if _, known := problem.From(err); err != nil && (!known || errors.Is(err, sso.ErrFlow)) {
 		return err
 	}
-	if !f.Unsolicited {
-		return s.claim(w, r, v, handle)
+	if err != nil || !f.Unsolicited || f.Test {
+		return s.claim(w, r, v, handle) // which tells of a refusal as well
 	}
 	o, err := s.Orgs.Find(r.Context(), s.DB, v.by.Tenant, who.OrganizationID)
 	if err != nil {
