@@ -30,6 +30,7 @@ import (
 	"github.com/cardea-id/cardea/internal/logs"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/oidc"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
@@ -240,7 +241,7 @@ func (a *App) mount() error {
 	edge := &web.Edge{
 		Log: a.Log, TrustedProxies: proxies, AllowHTTP: a.Config.Dev, Dialect: a.dialectOf,
 		PublicHost: a.Config.publicAuthority(), Knows: a.Tenants.AnswersAt,
-		Next: oidc.CORS(a.Tenants.Resolve(a.canonical(a.Router))),
+		Next: oidc.CORS(a.Tenants.Resolve(a.canonical(org.LostSlash(a.Router)))),
 	}
 	a.Handler = edge
 	if a.metrics != nil {

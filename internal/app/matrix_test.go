@@ -223,6 +223,10 @@ func isRefusal(a apptest.Answer, want verdict, path string) bool {
 func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path string) {
 	t.Helper()
 	n := serial.Add(1)
+	if strings.Contains(path, "{organizationid}") || strings.Contains(path, "{tenantid}") {
+		s.refreshOrganization(t, w, path, n)
+		return
+	}
 	switch {
 	case strings.Contains(path, "{userid}"), strings.Contains(path, "{useremail}"):
 		s.values["userid"], s.values["useremail"] = makeUser(t, s.Client)
@@ -292,6 +296,25 @@ func (s *site) made(t *testing.T, path, body string) (id string) {
 	return id
 }
 
+// refreshOrganization makes an organization, and what the address names of it.
+func (s *site) refreshOrganization(t *testing.T, w *apptest.World, path string, n int64) {
+	t.Helper()
+	id, _ := s.Post(t, "/api/v1/tenants", fmt.Sprintf(`{"name": "Company %d", "domains": ["example.com"]}`, n)).Want(t, 201).Object(t)["id"].(string)
+	s.values["organizationid"], s.values["tenantid"] = id, id
+	s.values["userid"], _ = makeUser(t, s.Client)
+	switch {
+	case strings.Contains(path, "{userid}"):
+		s.Post(t, "/api/v1/tenants/"+id+"/users", map[string]any{"user_ids": []string{s.values["userid"]}}).Want(t, 200)
+	case strings.Contains(path, "{inviteId}"):
+		s.values["inviteId"], _ = s.Post(t, "/api/v1/tenants/"+id+"/invitations", fmt.Sprintf(`{"email": "invited%d@example.com"}`, n)).Want(t, 201).Object(t)["id"].(string)
+	case strings.Contains(path, "{domain}"):
+		s.values["domain"] = fmt.Sprintf("company%d.example", n)
+		made := s.Post(t, "/api/v1/tenants/"+id+"/domains", map[string]any{"domain": s.values["domain"]}).Want(t, 201).Object(t)
+		value, _ := made["value"].(string)
+		w.Orgs.TXT = func(context.Context, string) ([]string, error) { return []string{value}, nil }
+	}
+}
+
 // startSession signs a user in.
 func startSession(t *testing.T, w *apptest.World, tenant, user string) (id string) {
 	t.Helper()
@@ -328,6 +351,7 @@ func (s *site) body(route web.Route) any {
 	return strings.NewReplacer(
 		"user@example.com", fmt.Sprintf("example%d@example.com", n), "ada@example.com", fmt.Sprintf("ada%d@example.com", n), `"username":"ada"`, fmt.Sprintf(`"username":"example%d"`, n),
 		`"realm":"acme"`, fmt.Sprintf(`"realm":"acme%d"`, n), "6694c133565dfee5166d1cb9", s.Roles["digitanium_user"].ID, "6694c133565dfee5166d1cb7", s.permission,
+		"6694c154565dfee5166d1cc7", s.values["userid"], `"name":"test","display_name"`, fmt.Sprintf(`"name":"test %d","display_name"`, n), "crm-42", fmt.Sprintf("crm-%d", n),
 		`"slug":"test"`, fmt.Sprintf(`"slug":"test%d"`, n), "read:reports", fmt.Sprintf("read:reports%d", n),
 	).Replace(string(raw))
 }
@@ -500,7 +524,7 @@ func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
-			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "roleId": "x", "permissionid": "x",
+			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "organizationid": "x", "tenantid": "x", "inviteId": "x", "domain": "x", "roleId": "x", "permissionid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {
@@ -520,7 +544,7 @@ func TestNoRouteAnswersOverPlainHTTP(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
-			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "roleId": "x", "permissionid": "x",
+			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "organizationid": "x", "tenantid": "x", "inviteId": "x", "domain": "x", "roleId": "x", "permissionid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {

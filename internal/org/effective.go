@@ -111,3 +111,20 @@ func (s *Service) mayGrant(ctx context.Context, db database.Reader, by access.Ac
 	}
 	return give, role.MayGrant(by, held, give)
 }
+
+// mayTake returns role.ErrGrant if the actor can not take one of the roles away. Those
+// that are gone give nothing, so that anybody may.
+func (s *Service) mayTake(ctx context.Context, db database.Reader, by access.Actor, organization string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	taken, err := role.Resolve(ctx, db, by.Tenant, ids)
+	if err != nil {
+		return err
+	}
+	held, err := s.held(ctx, db, by, organization)
+	if err != nil {
+		return err
+	}
+	return role.MayGrant(by, held, taken.Roles)
+}

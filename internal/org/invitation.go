@@ -272,20 +272,26 @@ func (s *Service) checkAddress(ctx context.Context, tx *database.Tx, tenant stri
 // welcome makes the user a member. One who is a member already gets the roles beside
 // those they have.
 func (s *Service) welcome(ctx context.Context, tx *database.Tx, by access.Actor, i Invitation, userID string) (Member, error) {
-	roles := i.RoleIDs
-	m, err := s.Member(ctx, tx, by.Tenant, i.OrganizationID, userID)
-	if err != nil && !errors.Is(err, ErrMemberNotFound) {
+	added, err := s.admit(ctx, tx, by, i.OrganizationID, userID, i.RoleIDs, SourceInvitation)
+	if err != nil {
 		return Member{}, err
 	}
-	if err == nil && m.Status != Active {
+	m, err := findMember(ctx, tx, by.Tenant, i.OrganizationID, userID)
+	if err != nil || added {
+		return m, err
+	}
+	if m.Status != Active {
 		return Member{}, ErrSpent.Because("the member is suspended")
 	}
-	if len(roles) > 0 {
-		roles = append(slices.Clone(m.RoleIDs), roles...)
-		slices.Sort(roles)
-		roles = slices.Compact(roles)
+	roles := append(slices.Clone(m.RoleIDs), i.RoleIDs...)
+	slices.Sort(roles)
+	if roles = slices.Compact(roles); len(roles) == len(m.RoleIDs) {
+		return m, nil
 	}
-	return s.admit(ctx, tx, by, i.OrganizationID, userID, roles, SourceInvitation)
+	if err := s.setRoles(ctx, tx, by, i.OrganizationID, userID, roles); err != nil {
+		return Member{}, err
+	}
+	return findMember(ctx, tx, by.Tenant, i.OrganizationID, userID)
 }
 
 // FindInvitation returns an invitation of an organization. The actor needs
@@ -392,13 +398,14 @@ func (s *Service) SetInvitationRoles(ctx context.Context, tx *database.Tx, by ac
 	return i, s.noteInvitation(tx, by, i, "changed")
 }
 
-// Uninvite takes back all open invitations to an address, whose account has been
+// UserLeaves takes back all open invitations to the address of an account that is being
 // deleted: one that is made anew inherits none.
-func (s *Service) Uninvite(ctx context.Context, tx *database.Tx, by access.Actor, email string) error {
-	if email == "" {
+func (s *Service) UserLeaves(ctx context.Context, tx *database.Tx, by access.Actor, u user.User) error {
+	tx.OnCommit(s.members.Clear)
+	if u.Email == "" {
 		return nil
 	}
-	gone, err := revokeAllTo(ctx, tx, by.Tenant, email)
+	gone, err := revokeAllTo(ctx, tx, by.Tenant, u.Email)
 	for _, i := range gone {
 		err = errors.Join(err, s.noteInvitation(tx, by, i, "revoked"))
 	}

@@ -171,7 +171,7 @@ func TestAnInvitationEnds(t *testing.T) {
 				b.write(t, func(tx *database.Tx) error { _, err := b.Resend(t.Context(), tx, b.by, look, o.ID, i.ID); return err })
 			},
 			"address forgotten": func(i org.Invitation, _ user.User) {
-				b.write(t, func(tx *database.Tx) error { return b.Uninvite(t.Context(), tx, b.by, i.Email) })
+				b.write(t, func(tx *database.Tx) error { return b.UserLeaves(t.Context(), tx, b.by, user.User{Email: i.Email}) })
 			},
 			"suspended": func(_ org.Invitation, u user.User) {
 				b.join(t, o, u)

@@ -115,50 +115,20 @@ func (m *Member) take(roles []given) {
 	}
 }
 
-// AddMember makes a user a member, or an active one again, and returns them. Somebody
-// who is a member keeps their roles, source and status unless roleIDs are given, which
-// are then theirs by hand; a suspended member stays suspended. The user must be one of
-// the tenant's. The actor needs organizations:write, and must be able to give the roles.
+// AddMember makes a user a member and returns them. Somebody who is a member keeps their
+// roles, source and status unless roleIDs are given, which are then theirs by hand; a
+// suspended member stays suspended. The user must be one of the tenant's. The actor
+// needs organizations:write, and must be able to give the roles.
 func (s *Service) AddMember(ctx context.Context, tx *database.Tx, by access.Actor, organization, userID string, roleIDs []string, source string) (Member, error) {
 	if err := by.Require(access.OrganizationsWrite); err != nil {
 		return Member{}, err
 	}
-	if len(roleIDs) > 0 {
-		if _, err := s.mayGrant(ctx, tx, by, organization, roleIDs); err != nil {
-			return Member{}, err
-		}
-	}
-	return s.admit(ctx, tx, by, organization, userID, roleIDs, source)
-}
-
-// admit is AddMember for roles that may be given.
-func (s *Service) admit(ctx context.Context, tx *database.Tx, by access.Actor, organization, userID string, roleIDs []string, source string) (Member, error) {
-	if !secret.IsID(userID) {
-		return Member{}, user.ErrNotFound
-	}
-	if !secret.IsID(organization) {
-		return Member{}, ErrNotFound
-	}
-	added, err := insertMember(ctx, tx, by.Tenant, organization, userID, source)
-	if err != nil {
+	if _, err := s.mayGrant(ctx, tx, by, organization, roleIDs); err != nil {
 		return Member{}, err
 	}
-	if added {
-		e := audit.Event{Action: "organization.member_added", Target: Target, TargetID: organization, Method: source, Detail: map[string]any{"user_id": userID, "role_ids": roleIDs}}
-		if err := audit.Append(tx, by, e); err != nil {
-			return Member{}, err
-		}
-		if err := checkMemberships(ctx, tx, by.Tenant, userID); err != nil {
-			return Member{}, err
-		}
-	}
-	tx.OnCommit(s.forgetMember(by.Tenant, organization, userID))
-	switch {
-	case len(roleIDs) == 0:
-	case added:
-		err = replaceRoles(ctx, tx, by.Tenant, organization, userID, "", roleIDs)
-	default:
-		err = s.setRoles(ctx, tx, by, organization, userID, roleIDs)
+	added, err := s.admit(ctx, tx, by, organization, userID, roleIDs, source)
+	if err == nil && !added && len(roleIDs) > 0 {
+		err = s.SetRoles(ctx, tx, by, organization, userID, roleIDs)
 	}
 	if err != nil {
 		return Member{}, err
@@ -166,13 +136,37 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, by access.Actor, o
 	return findMember(ctx, tx, by.Tenant, organization, userID)
 }
 
+// admit makes a user a member with roles that may be given, and reports whether they
+// were none before; if they were one nothing changes.
+func (s *Service) admit(ctx context.Context, tx *database.Tx, by access.Actor, organization, userID string, roleIDs []string, source string) (added bool, err error) {
+	if !secret.IsID(userID) {
+		return false, user.ErrNotFound
+	}
+	if !secret.IsID(organization) {
+		return false, ErrNotFound
+	}
+	if added, err = insertMember(ctx, tx, by.Tenant, organization, userID, source); err != nil || !added {
+		return false, err
+	}
+	if err := checkMemberships(ctx, tx, by.Tenant, userID); err != nil {
+		return false, err
+	}
+	if err := replaceRoles(ctx, tx, by.Tenant, organization, userID, "", roleIDs); err != nil {
+		return false, err
+	}
+	tx.OnCommit(s.forgetMember(by.Tenant, organization, userID))
+	return true, audit.Append(tx, by, audit.Event{
+		Action: "organization.member_added", Target: Target, TargetID: organization, Method: source, Detail: map[string]any{"user_id": userID, "role_ids": roleIDs},
+	})
+}
+
 func (s *Service) forgetMember(tenant, organization, user string) func() {
 	return func() { s.members.Forget(tenant + organization + user) }
 }
 
 // SetRoles replaces the roles that a member has by hand. The actor needs
-// organizations:write, and must be able to give those that are new. ErrLastOwner if
-// nobody would be an active owner any more.
+// organizations:write, and must be able to give those that are new and to take those
+// that go. ErrLastOwner if nobody would be an active owner any more.
 func (s *Service) SetRoles(ctx context.Context, tx *database.Tx, by access.Actor, organization, userID string, roleIDs []string) error {
 	if err := by.Require(access.OrganizationsWrite); err != nil {
 		return err
@@ -183,6 +177,10 @@ func (s *Service) SetRoles(ctx context.Context, tx *database.Tx, by access.Actor
 	}
 	added := slices.DeleteFunc(slices.Clone(roleIDs), func(id string) bool { return slices.Contains(m.RoleIDs, id) })
 	if _, err := s.mayGrant(ctx, tx, by, organization, added); err != nil {
+		return err
+	}
+	taken := slices.DeleteFunc(slices.Clone(m.RoleIDs), func(id string) bool { return slices.Contains(roleIDs, id) })
+	if err := s.mayTake(ctx, tx, by, organization, taken); err != nil {
 		return err
 	}
 	return s.setRoles(ctx, tx, by, organization, userID, roleIDs)

@@ -58,8 +58,7 @@ var (
 		ID: exampleID, AccountID: exampleAccount, ConnectionType: "ManualUser", Email: "user@example.com",
 		FirstName: "John", LastName: "Doe", CreatedAt: exampleMade, ModifiedAt: exampleMade, IsActive: true,
 	}
-	exampleOrganizations = organizations{ID: exampleID, EmailID: "user@example.com", Organizations: []organization{}}
-	exampleLoginLogs     = loginLogs{LoginLogs: []loginLog{{
+	exampleLoginLogs = loginLogs{LoginLogs: []loginLog{{
 		IPAddress: "203.0.113.7", Country: "Germany", City: "Berlin", UserAgent: "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:130.0) Gecko/20100101 Firefox/130.0",
 		Name: "Firefox", OS: "Windows", Device: "desktop", CreatedAt: exampleChanged,
 	}}}

@@ -201,9 +201,6 @@ func (s *Service) Mount(r *web.Router) {
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}/roles"}, Needs: access.RolesWrite, Endpoint: web.JSON(http.StatusOK, s.putRoles),
 			Doc: web.Doc{Tag: tag, Summary: "Replace a user's roles", Text: "A bare array of ids and a single id as a string are taken too. Nobody gives or takes a role that holds more than they do, and the last owner stays.",
 				Errors: problems{ErrNotFound, ErrRole, ErrInvalid, role.ErrGrant, ErrLastOwner}, Request: exampleRoles, Example: exampleWithRole()}},
-		{Method: "GET", Paths: []string{"/api/account/identity/users/{userid}/organizations", "/api/v1/users/{userid}/organizations"}, Needs: access.OrganizationsRead,
-			Endpoint: web.JSON(http.StatusOK, s.getOrganizations),
-			Doc:      web.Doc{Tag: tag, Summary: "List a user's organizations", Errors: problems{ErrNotFound}, Example: exampleOrganizations}},
 		{Method: "GET", Paths: []string{"/api/v1/users/{userid}/loginlogs"}, Needs: access.LogsRead, Endpoint: web.JSON(http.StatusOK, s.getLoginLogs),
 			Doc: web.Doc{Tag: tag, Summary: "List a user's sign-ins", Text: "Newest first, at most 100.", Errors: problems{ErrNotFound}, Example: exampleLoginLogs}},
 	} {
@@ -217,7 +214,7 @@ type getUsersRequest struct {
 	Cursor         string `query:"cursor" doc:"X-Next-Cursor of the page before"`
 	Email          string `query:"email" doc:"Only the user of this address"`
 	Search         string `query:"search" doc:"Words, each a part of name, e-mail address, username or phone number; one or two characters match the start"`
-	OrganizationID string `query:"organization_id" doc:"Only members of this organization"`
+	OrganizationID string `query:"organization_id" doc:"Only members of this organization; goes with limit and cursor only, and needs organizations:read too"`
 	RoleID         string `query:"role_id" doc:"Only holders of this role"`
 	IsActive       string `query:"is_active" doc:"true or false"`
 	CreatedAfter   string `query:"created_after" doc:"RFC 3339, inclusive"`
@@ -255,11 +252,7 @@ func (s *Service) getUsers(ctx context.Context, by access.Actor, in getUsersRequ
 	if err != nil {
 		return userList{}, err
 	}
-	if in.OrganizationID != "" {
-		// Nobody is a member of an organization before there are organizations.
-		return userList{users: []Full{}}, by.Require(access.UsersRead)
-	}
-	users, next, err := s.List(ctx, s.DB, by, q)
+	users, next, err := s.page(ctx, by, in, q)
 	if err != nil {
 		return userList{}, err
 	}
@@ -271,6 +264,21 @@ func (s *Service) getUsers(ctx context.Context, by access.Actor, in getUsersRequ
 		out.link = web.NextLink("/api/v1/users", in, next)
 	}
 	return out, nil
+}
+
+// page lists the users that are asked for. Members are listed by themselves, by
+// creation: who belongs to an organization is kept with the organization.
+func (s *Service) page(ctx context.Context, by access.Actor, in getUsersRequest, q Query) ([]User, string, error) {
+	if in.OrganizationID == "" {
+		return s.List(ctx, s.DB, by, q)
+	}
+	if q.Filter != (Filter{}) || q.Sort != "" && q.Sort != ByCreation {
+		return nil, "", web.ErrQuery.Saying("organization_id goes with limit and cursor only.").In("organization_id")
+	}
+	if err := by.Require(access.UsersRead); err != nil {
+		return nil, "", err
+	}
+	return s.Members(ctx, by, in.OrganizationID, q.Cursor, q.Limit)
 }
 
 func (in getUsersRequest) query() (Query, error) {
@@ -526,38 +534,6 @@ func (s *Service) putRoles(ctx context.Context, by access.Actor, in putRolesRequ
 	}
 	// Who may give roles need not be allowed to change users otherwise.
 	return s.change(ctx, by.With(append(by.Permissions(), access.UsersWrite)...), in.UserID, Change{RoleIDs: &in.RoleID})
-}
-
-type organizations struct {
-	ID            string         `json:"id"`
-	EmailID       string         `json:"email_id"`
-	Organizations []organization `json:"organizations"`
-}
-
-type organization struct {
-	ID               string   `json:"id"`
-	Name             string   `json:"Name"`
-	WhiteListDomains []string `json:"WhiteListDomains" schema:"nullable"`
-	AllowOutside     bool     `json:"AllowProfilesOutsideOrganization"`
-	Domain           string   `json:"domain"`
-	WorkspaceName    string   `json:"WorkspaceName"`
-	Roles            []struct {
-		ID          string   `json:"role_id"`
-		Name        string   `json:"role_name"`
-		Permissions []string `json:"permissions" schema:"nullable"`
-	} `json:"roles"`
-	IsActive bool   `json:"is_active"`
-	Status   string `json:"status"`
-}
-
-// getOrganizations answers with no organizations as long as there are none to be
-// a member of.
-func (s *Service) getOrganizations(ctx context.Context, by access.Actor, in userRequest) (organizations, error) {
-	if err := by.Require(access.OrganizationsRead); err != nil {
-		return organizations{}, err
-	}
-	u, err := s.Find(ctx, s.DB, by.With(access.UsersRead), in.UserID)
-	return organizations{ID: u.ID, EmailID: u.Email, Organizations: []organization{}}, err
 }
 
 type loginLogs struct {

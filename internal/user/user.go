@@ -89,6 +89,11 @@ type Service struct {
 	Box func(ctx context.Context, tenant string) (*secret.Box, error)
 	// Connection returns the id of the connection of users made by hand.
 	Connection func(tenant string) string
+	// Members lists the members of an organization, by creation. It belongs to a package
+	// above this one, as does Leaves, which is told in the transaction that a user is
+	// deleted; that may be nil.
+	Members func(ctx context.Context, by access.Actor, organization, cursor string, limit int) (users []User, next string, err error)
+	Leaves  func(ctx context.Context, tx *database.Tx, by access.Actor, u User) error
 	// Changed, if set, is told when it has changed what somebody may do, or whether they
 	// may do anything.
 	Changed func()
@@ -387,6 +392,11 @@ func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return err
 	}
 	s.changed(tx)
+	if s.Leaves != nil {
+		if err := s.Leaves(ctx, tx, by, u); err != nil {
+			return err
+		}
+	}
 	if err := deleteUser(ctx, tx, by.Tenant, id); err != nil {
 		return err
 	}
