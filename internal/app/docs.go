@@ -31,6 +31,7 @@ var apiInfo = openapi.Info{
 var apiTags = []openapi.Tag{
 	{Name: "Users", Description: "The people of a tenant: create, find, change, delete, give roles."},
 	{Name: "Roles and permissions", Description: "What people may do: roles, made of permissions. Lists are bare arrays and changes answer with all roles, as in the older form of the contract; the newer form is under the same addresses."},
+	{Name: "Organizations", Description: "Customer companies: members and their roles, proved domains, invitations, the log of each. The newer form of the contract, whose lists have a cursor, calls an organization a tenant."},
 	{Name: "Authentication", Description: "Sign people in on pages of your own, by link and code. The calls take the application's client_id and no key."},
 	{Name: "Second factor", Description: "Second factors on pages of your own: list, set up, send, validate. The calls carry the MFA token that a sign-in answers where one factor is not enough."},
 	{Name: "Sessions", Description: "Who is signed in, and the end of it."},
