@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -194,16 +192,8 @@ type getOrganizationsRequest struct {
 
 // pageOf reads the limit of a list.
 func pageOf(limit, cursor string) (Page, error) {
-	p := Page{Cursor: cursor, Limit: 100}
-	if limit == "" {
-		return p, nil
-	}
-	n, err := strconv.Atoi(limit)
-	if err != nil || n < 1 || n > MaxPage {
-		return p, web.ErrQuery.Saying("limit is a whole number from 1 to %d.", MaxPage).In("limit")
-	}
-	p.Limit = n
-	return p, nil
+	n, err := web.ParseLimit(limit)
+	return Page{Cursor: cursor, Limit: n}, err
 }
 
 // formList is a page: a bare array, with the way to the next page in the head.
@@ -217,12 +207,7 @@ type formList struct {
 func (l formList) MarshalJSON() ([]byte, error) { return json.Marshal(l.forms) }
 
 // Header tells the way to the next page.
-func (l formList) Header(h http.Header) {
-	if l.next != "" {
-		h.Set("X-Next-Cursor", l.next)
-		h.Set("Link", "<"+l.link+`>; rel="next"`)
-	}
-}
+func (l formList) Header(h http.Header) { web.SetNext(h, l.next, l.link) }
 
 // Schema tells the API description what the array holds.
 func (formList) Schema() any { return []form{} }
@@ -240,13 +225,9 @@ func (s *Service) getOrganizations(ctx context.Context, by access.Actor, in getO
 	for i, o := range list {
 		out.forms[i] = formOf(o)
 	}
-	query := url.Values{"cursor": {next}}
-	for name, value := range map[string]string{"client_id": in.ClientID, "limit": in.Limit, "search": in.Search} {
-		if value != "" {
-			query.Set(name, value)
-		}
+	if next != "" {
+		out.link = web.NextLink("/api/v1/organizations", in, next)
 	}
-	out.link = "/api/v1/organizations?" + query.Encode()
 	return out, nil
 }
 
