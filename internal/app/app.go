@@ -35,6 +35,7 @@ import (
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/scim"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
 	"github.com/cardea-id/cardea/internal/tenant"
@@ -258,6 +259,8 @@ func (a *App) dialectOf(path string) web.Dialect {
 		return a.pageDialect()
 	case oidc.IsProtocol(path):
 		return oidc.Dialect
+	case scim.IsProtocol(path):
+		return scim.Dialect
 	case strings.HasPrefix(path, "/digitanium/"), strings.HasPrefix(path, "/auth/realms/"), strings.HasPrefix(path, "/realms/"):
 		return kobil.Dialect
 	default:

@@ -15,8 +15,10 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/scim"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
@@ -396,6 +398,14 @@ func (a *App) seed(ctx context.Context, tx *database.Tx, b *Bootstrap, hash stri
 	if _, b.APIKey, err = a.Tenants.CreateKey(ctx, tx, by, "Demo key", access.All, time.Time{}); err != nil {
 		return err
 	}
-	_, b.SCIM.Token, err = a.Tenants.CreateKey(ctx, tx, by, "Demo directory", []access.Permission{access.SCIM}, time.Time{})
+	acme, err := a.Orgs.Create(ctx, tx, by, org.Organization{Name: "Acme", Slug: "acme", IsActive: true})
+	if err != nil {
+		return err
+	}
+	d, err := a.SCIM.Create(ctx, tx, by, scim.Directory{ID: secret.DerivedID(t.ID, "directory"), OrganizationID: acme.ID, Name: "Demo directory", Type: "custom"})
+	if err != nil {
+		return err
+	}
+	_, b.SCIM.Token, err = a.SCIM.NewToken(ctx, tx, by, acme.ID, d.ID, scim.NewTokenRequest{})
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cardea-id/cardea/internal/openapi"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
+	"github.com/cardea-id/cardea/internal/scim"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/web"
 	"github.com/cardea-id/cardea/ui"
@@ -41,6 +42,8 @@ var apiTags = []openapi.Tag{
 	{Name: "Applications", Description: "Programs that sign users in or call the API."},
 	{Name: "Connections", Description: "Other services that users sign in with."},
 	{Name: "Enterprise connections", Description: "The identity providers of organizations, over SAML 2.0 and OpenID Connect: set them up, test them, see what happened."},
+	{Name: scim.Tag, Description: "Where the users and groups of an organization come from, by SCIM. The calls name organizations as tenants, as the newer SSOJet API does."},
+	{Name: scim.ServerTag, Description: "The SCIM 2.0 server (RFC 7643, RFC 7644) of each directory. It takes the directory's own token."},
 	{Name: "API keys", Description: "Secrets for management calls, each with its scopes."},
 	{Name: "KOBIL users", Description: "The user API of KOBIL, in its SSMS form and, under the other addresses of each call, in its SHIFT form. Every answer is an envelope; a call without right answers 401."},
 	{Name: "KOBIL tenants and roles", Description: "Tenants, managed on the tenant master, and realm roles."},
@@ -57,6 +60,7 @@ var surfaces = []openapi.Surface{
 		Dialect:  oidc.Dialect, Error: oidc.Failure{},
 		Always: []*problem.Problem{web.ErrPlainHTTP, web.ErrInternal, tenant.ErrUnknownHost, tenant.ErrNotFound, tenant.ErrClient},
 	},
+	{Prefixes: []string{scim.Prefix}, Dialect: scim.Dialect, Error: scim.Failure{}, Always: scim.Problems},
 	{
 		Prefixes: []string{"/digitanium/", "/auth/realms/", "/realms/"},
 		Dialect:  kobil.Dialect, Error: kobil.Failure{},

@@ -10,6 +10,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/device"
+	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/keyring"
 	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/oidc"
@@ -19,6 +20,7 @@ import (
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/scim"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
 	"github.com/cardea-id/cardea/internal/social"
@@ -39,6 +41,7 @@ type identity struct {
 	Social   *social.Service
 	Orgs     *org.Service
 	SSO      *sso.Service
+	SCIM     *scim.Service
 	SignIn   *signin.Service
 	Provider *oidc.Service
 
@@ -88,7 +91,8 @@ func (a *App) buildIdentity() (err error) {
 	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application
 	a.Orgs.Left = a.left
 	a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.RevokeConsent, a.consents
-	a.Tenants.Own = oidc.IsProtocol
+	a.SCIM = &scim.Service{DB: a.DB, Log: a.Log, Users: a.Users, Orgs: a.Orgs, Limits: limits, Origin: a.originOf, EndAll: a.endAll}
+	a.Tenants.Own = func(path string) bool { return oidc.IsProtocol(path) || scim.IsProtocol(path) }
 	return nil
 }
 
@@ -108,6 +112,15 @@ func (a *App) requireOrganization(ctx context.Context, db database.Reader, tenan
 		err = org.ErrNotFound.Because("disabled")
 	}
 	return err
+}
+
+// endAll ends everything a user is signed in with, and the API keys they have made: for
+// whoever leaves.
+func (a *App) endAll(ctx context.Context, tx *database.Tx, by access.Actor, userID, reason string) error {
+	if _, err := a.SignIn.EndSessions(ctx, tx, by, userID, reason); err != nil {
+		return err
+	}
+	return a.Tenants.RevokeKeysOf(ctx, tx, by.With(access.KeysWrite), "user:"+userID, reason)
 }
 
 // originOf is the address of a tenant, without a path.
@@ -131,10 +144,11 @@ func (a *App) consents(ctx context.Context, tenantID, userID string) (out []sign
 // keepIdentity registers what repeats: keys in time, and the end of what is over.
 func (a *App) keepIdentity() {
 	a.Provider.Handle(a.Jobs)
+	a.Jobs.Handle(scim.ApplyJob, jobs.Handler{Run: a.SCIM.Apply})
 	a.Jobs.Every("rotate_keys", time.Hour, a.Ring.Rotate)
 	a.Jobs.Every("check_domains", time.Hour, a.Orgs.CheckDomains)
 	for name, sweep := range map[string]func(context.Context) error{
-		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep, "sweep_invitations": a.Orgs.Sweep,
+		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep, "sweep_invitations": a.Orgs.Sweep, "sweep_directory_requests": a.SCIM.Sweep,
 		"sweep_sso": a.SSO.Sweep, "refresh_metadata": a.SSO.Refresh, "warn_of_certificates": a.SSO.WarnOfCertificates,
 		"sweep_assertions": a.Provider.Sweep, "sweep_authorizations": a.Provider.SweepRequests,
 		"sweep_passkeys": a.Passkeys.Sweep,
@@ -150,6 +164,7 @@ func (a *App) mountIdentity() {
 	a.SSO.Mount(a.Router)
 	a.Orgs.Mount(a.Router)
 	a.Provider.Mount(a.Router)
+	a.SCIM.Mount(a.Router)
 }
 
 // canonical sends browsers that look at a page at one of a tenant's other hosts to the

@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/scim"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -160,7 +161,7 @@ func siteAt(t *testing.T, w *apptest.World, at *apptest.Tenant, name string) *si
 	s := &site{world: w, Tenant: at}
 	s.values = map[string]string{"tenant": s.Slug, "name": name, "roleName": "role-" + name, "version": "v", "file...": "cardea.css", "$": ""}
 	s.permission = s.made(t, "/api/v1/permissions", `{"name": "`+name+`"}`)
-	for _, other := range []string{"deviceId", "tmsId", "type", "connection", "passkeyid"} {
+	for _, other := range []string{"deviceId", "tmsId", "type", "connection", "passkeyid", "directory"} {
 		s.values[other] = "x"
 	}
 	return s
@@ -223,6 +224,10 @@ func isRefusal(a apptest.Answer, want verdict, path string) bool {
 func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path string) {
 	t.Helper()
 	n := serial.Add(1)
+	if strings.Contains(path, "{directoryid}") || strings.HasSuffix(path, "/directories") {
+		s.makeDirectory(t, w, n)
+		return
+	}
 	if strings.Contains(path, "{organizationid}") || strings.Contains(path, "{tenantid}") {
 		s.refreshOrganization(t, w, path, n)
 		return
@@ -284,6 +289,29 @@ func (s *site) enterprise(t *testing.T, route web.Route, path string, n int64) {
 	if strings.HasSuffix(path, "{trace}") {
 		s.values["trace"] = s.made(t, root+"/"+s.values["connection"]+"/test", `{}`)
 	}
+}
+
+// makeDirectory makes an organization with a directory that has one of each.
+func (s *site) makeDirectory(t *testing.T, w *apptest.World, n int64) {
+	t.Helper()
+	by, token, client := access.System(s.ID), "", s.Client
+	w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+		o, err := w.Orgs.Create(ctx, tx, by, org.Organization{Name: fmt.Sprintf("acme %d", n), IsActive: true})
+		if err != nil {
+			return err
+		}
+		d, err := w.SCIM.Create(ctx, tx, by, scim.Directory{OrganizationID: o.ID, Name: "x", Type: "okta"})
+		if err != nil {
+			return err
+		}
+		made, key, err := w.SCIM.NewToken(ctx, tx, by, o.ID, d.ID, scim.NewTokenRequest{})
+		s.values["tenantid"], s.values["directoryid"], s.values["tokenid"], token = o.ID, d.ID, made.ID, key
+		return err
+	})
+	client.Key = token
+	base := scim.Prefix + s.values["directoryid"]
+	s.values["userid"], _ = client.Post(t, base+"/Users", fmt.Sprintf(`{"userName": "kim%d@acme.test"}`, n)).Want(t, 201).Object(t)["id"].(string)
+	s.values["groupid"], _ = client.Post(t, base+"/Groups", `{"displayName": "x"}`).Want(t, 201).Object(t)["id"].(string)
 }
 
 // made makes something and returns its id.
@@ -524,7 +552,7 @@ func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
-			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "organizationid": "x", "tenantid": "x", "inviteId": "x", "domain": "x", "roleId": "x", "permissionid": "x",
+			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "organizationid": "x", "tenantid": "x", "inviteId": "x", "domain": "x", "roleId": "x", "permissionid": "x", "directory": "x", "directoryid": "x", "groupid": "x", "tokenid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {
@@ -544,7 +572,7 @@ func TestNoRouteAnswersOverPlainHTTP(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
-			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "organizationid": "x", "tenantid": "x", "inviteId": "x", "domain": "x", "roleId": "x", "permissionid": "x",
+			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "organizationid": "x", "tenantid": "x", "inviteId": "x", "domain": "x", "roleId": "x", "permissionid": "x", "directory": "x", "directoryid": "x", "groupid": "x", "tokenid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {

@@ -147,6 +147,7 @@ func (a *App) startBackground(ctx context.Context) (stop func()) {
 		}
 	})
 	workers.Go(func() { a.Provider.Run(work) })
+	workers.Go(func() { a.SCIM.Run(work) })
 	sealer.Go(func() {
 		if err := (&audit.Sealer{DB: a.DB, Log: a.Log}).Run(seal); err != nil {
 			a.Log.Error("the last events of the log are not sealed yet", "err", err)

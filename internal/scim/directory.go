@@ -105,6 +105,12 @@ func (s *Service) Create(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := d.check(); err != nil {
 		return Directory{}, err
 	}
+	if _, err := s.Orgs.Find(ctx, tx, by.Tenant, d.OrganizationID); err != nil {
+		return Directory{}, err
+	}
+	if err := s.mayGive(ctx, tx, by, d, nil); err != nil {
+		return Directory{}, err
+	}
 	n, err := countDirectories(ctx, tx, by.Tenant, d.OrganizationID)
 	if err != nil {
 		return Directory{}, err
@@ -128,13 +134,43 @@ func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, d 
 	if err := d.check(); err != nil {
 		return Directory{}, err
 	}
+	if err := holdDirectory(ctx, tx, by.Tenant, d.OrganizationID, d.ID); err != nil {
+		return Directory{}, err
+	}
+	old, err := findDirectory(ctx, tx, by.Tenant, d.OrganizationID, d.ID)
+	if err != nil {
+		return Directory{}, err
+	}
+	if err := s.mayGive(ctx, tx, by, d, old.GroupRules); err != nil {
+		return Directory{}, err
+	}
 	d.ModifiedAt = tx.Now
 	if err := updateDirectory(ctx, tx, by.Tenant, d); err != nil {
 		return Directory{}, err
 	}
+	if !slices.Equal(old.GroupRules, d.GroupRules) {
+		if err := s.applyLater(ctx, tx, by.Tenant, d.ID); err != nil {
+			return Directory{}, err
+		}
+	}
 	tx.OnCommit(s.callers.Clear)
 	return d, audit.Append(tx, by, audit.Event{Action: "directory.updated", Target: target, TargetID: d.OrganizationID,
 		Detail: map[string]any{"directory": d.ID, "name": d.Name, "type": d.Type, "state": d.State, "rules": len(d.GroupRules)}})
+}
+
+// mayGive refuses rules that give roles which are none, or which the actor could not
+// give by hand; those that were there before stay.
+func (s *Service) mayGive(ctx context.Context, tx *database.Tx, by access.Actor, d Directory, before []Rule) error {
+	var ids []string
+	for _, r := range d.GroupRules {
+		if !slices.Contains(before, r) && !slices.Contains(ids, r.RoleID) {
+			ids = append(ids, r.RoleID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return s.Orgs.MayGrant(ctx, tx, by, d.OrganizationID, ids)
 }
 
 // Find returns a directory of an organization. The actor needs connections:read.

@@ -31,10 +31,12 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
@@ -47,6 +49,7 @@ type Service struct {
 	DB     *database.DB
 	Log    *slog.Logger
 	Users  *user.Service
+	Orgs   *org.Service
 	Limits *ratelimit.Limiter
 	// Origin returns the address of a tenant, without a path.
 	Origin func(ctx context.Context, tenant string) (string, error)
@@ -55,6 +58,12 @@ type Service struct {
 	EndAll func(ctx context.Context, tx *database.Tx, by access.Actor, userID, reason string) error
 
 	callers database.Fresh[caller]
+	proved  database.Fresh[bool]  // by tenant, organization and domain
+	totals  database.Fresh[int64] // of lists
+	places  bookmarks
+	log     requestLog
+	large   chan struct{} // one for each large message that is being read
+	once    sync.Once
 }
 
 // Problems of directories, as those who manage them see them.
@@ -81,6 +90,7 @@ var (
 	errMutability = problem.New(problem.Invalid, "attribute_read_only", "The attribute can not be changed.")
 	errSyntax     = problem.New(problem.Invalid, "invalid_scim_message", "The message is not one of SCIM.")
 	errVersion    = problem.New(problem.Conflict, "version_mismatch", "The resource has changed since the version that If-Match names.")
+	errUnproved   = problem.New(problem.Forbidden, "directory_address_unproved", "The account belongs to others as well: its address can only become one of a domain that the organization has proved.")
 	errNotHere    = problem.New(problem.Unsupported, "scim_not_supported", "This server does not offer that.")
 	errNoFilter   = problem.New(problem.Forbidden, "filter_not_allowed", "This address takes no filter.")
 	errLarge      = problem.New(problem.TooLarge, "scim_message_too_large", "The message is larger than this server takes.")
@@ -172,7 +182,7 @@ func (s *Service) authenticate(ctx context.Context, by access.Actor, directory, 
 		return by, c, errOff
 	}
 	by.Name = "directory:" + c.ID
-	return by.With(access.UsersRead, access.UsersWrite, access.OrganizationsRead, access.ConnectionsRead), c, nil
+	return by.With(access.UsersRead, access.UsersWrite, access.OrganizationsRead, access.OrganizationsWrite), c, nil
 }
 
 func (s *Service) find(ctx context.Context, tenant, directory, bearer string) (caller, error) {
@@ -181,7 +191,17 @@ func (s *Service) find(ctx context.Context, tenant, directory, bearer string) (c
 	}
 	hash := secret.Hash(bearer)
 	now := s.DB.Now()
-	c, err := s.callers.Get(now, tenant+directory+string(hash), func() (caller, error) { return findCaller(ctx, s.DB, tenant, directory, hash) })
+	c, err := s.callers.Get(now, tenant+directory+string(hash), func() (caller, error) {
+		c, err := findCaller(ctx, s.DB, tenant, directory, hash)
+		if err != nil {
+			return c, err
+		}
+		o, err := s.Orgs.Find(ctx, s.DB, tenant, c.OrganizationID)
+		if !o.IsActive {
+			c.State = Disabled
+		}
+		return c, err
+	})
 	if err == nil && !c.until.IsZero() && !now.Before(c.until) {
 		err = errToken.Because("token %s expired", c.token)
 	}

@@ -129,6 +129,37 @@ func (s *Service) RevokeKey(ctx context.Context, tx *database.Tx, by access.Acto
 	return nil
 }
 
+// RevokeKeysOf ends all API keys that an actor of this name has made, such as
+// "user:<id>", with those that these have made. The actor needs keys:write.
+func (s *Service) RevokeKeysOf(ctx context.Context, tx *database.Tx, by access.Actor, maker, reason string) error {
+	if err := by.Require(access.KeysWrite); err != nil {
+		return err
+	}
+	made, err := liveKeysOf(ctx, tx, by.Tenant, maker)
+	if err != nil || len(made) == 0 {
+		return err
+	}
+	if err := Hold(ctx, tx, by.Tenant); err != nil { // or one could be making another meanwhile
+		return err
+	}
+	tx.OnCommit(s.forget)
+	for _, id := range made {
+		revoked, err := revokeKeys(ctx, tx, by.Tenant, id)
+		if errors.Is(err, ErrKeyNotFound) { // with one before it
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, each := range revoked {
+			if err := audit.Append(tx, by, audit.Event{Action: "api_key.revoked", Target: "api_key", TargetID: each, Reason: reason, Detail: map[string]any{"maker": maker}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Key returns one API key, also one that has ended. The actor needs keys:write.
 func (s *Service) Key(ctx context.Context, db database.Reader, by access.Actor, id string) (Key, error) {
 	if err := by.Require(access.KeysWrite); err != nil {

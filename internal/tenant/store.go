@@ -386,6 +386,15 @@ func revokeKeys(ctx context.Context, tx *database.Tx, tenant, id string) ([]stri
 	return revoked, err
 }
 
+// liveKeysOf returns the keys that an actor has made and that work.
+func liveKeysOf(ctx context.Context, tx *database.Tx, tenant, maker string) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT id FROM api_keys WHERE tenant_id = $1 AND created_by = $2 AND revoked_at IS NULL ORDER BY id LIMIT $3`, tenant, maker, int64(maxListed))
+	return database.Collect(rows, err, "find keys of maker", func(row database.Scanner) (id string, err error) {
+		err = row.Scan(&id)
+		return id, err
+	})
+}
+
 func touchKey(ctx context.Context, tx *database.Tx, tenant, id string) error {
 	if _, err := tx.Exec(ctx, "UPDATE api_keys SET last_used_at = $3 WHERE tenant_id = $1 AND id = $2", tenant, id, tx.Millis()); err != nil {
 		return fmt.Errorf("note use of api key: %w", err)

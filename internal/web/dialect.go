@@ -300,6 +300,8 @@ var numbers = map[string]int{
 	"version_mismatch":                  4046,
 	"scim_not_supported":                4047,
 	"filter_not_allowed":                4048,
+	"directory_address_unproved":        4050,
+	"bulk_circular":                     4051,
 	"scim_message_too_large":            4049,
 	"organization_not_found":            4060,
 	"organization_exists":               4061,

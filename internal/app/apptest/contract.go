@@ -282,6 +282,9 @@ func (c *contract) judge(pattern string, a Answer) error {
 	if !ok {
 		return fmt.Errorf("the status is not described")
 	}
+	if a.Status == http.StatusNoContent && len(a.Body) == 0 {
+		return nil
+	}
 	media, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
 	content, ok := response.Content[media]
 	if !ok {
@@ -322,7 +325,7 @@ func judgePage(a Answer, declared string) error {
 
 // CheckSuite runs the tests of a package and fails if a route of the product that
 // belongs to the package has not answered well at least once: one that owns is true
-// of, or, if owns is nil, one that is neither SignIn's nor Provider's; but for addresses that end like one of
+// of, or, if owns is nil, one that is neither SignIn's, Provider's nor SCIM's; but for addresses that end like one of
 // except. It says nothing of a run that leaves tests out.
 func CheckSuite(m *testing.M, owns func(address string) bool, except ...string) int {
 	code := m.Run()
@@ -330,7 +333,7 @@ func CheckSuite(m *testing.M, owns func(address string) bool, except ...string) 
 		return code
 	}
 	if owns == nil {
-		owns = func(address string) bool { return !SignIn(address) && !Provider(address) }
+		owns = func(address string) bool { return !SignIn(address) && !Provider(address) && !SCIM(address) }
 	}
 	shared.Lock()
 	defer shared.Unlock()
@@ -366,6 +369,9 @@ func Provider(address string) bool {
 	return startsLike(address, "/oauth2/", "/.well-known/o", "/device", "/api/sso/", "/api/v1/sso/", "/auth/realms/{tenant}/protocol/", "/realms/{tenant}/protocol/",
 		"/auth/realms/{tenant}/.well-known/", "/realms/{tenant}/.well-known/")
 }
+
+// SCIM reports whether an address belongs to package scim, for CheckSuite.
+func SCIM(address string) bool { return startsLike(address, "/scim/") }
 
 func startsLike(address string, starts ...string) bool {
 	return slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(address, start) })

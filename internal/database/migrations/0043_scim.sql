@@ -10,7 +10,8 @@ CREATE TABLE directories (
 	last_sync_at    BIGINT,
 	created_at      BIGINT NOT NULL,
 	modified_at     BIGINT NOT NULL,
-	PRIMARY KEY (tenant_id, id)
+	PRIMARY KEY (tenant_id, id),
+	FOREIGN KEY (tenant_id, organization_id) REFERENCES organizations (tenant_id, id) ON DELETE CASCADE
 );
 
 CREATE INDEX directories_by_organization ON directories (tenant_id, organization_id, id);
@@ -120,3 +121,6 @@ CREATE TABLE directory_requests (
 );
 
 CREATE INDEX directory_requests_old ON directory_requests (at);
+
+-- Keys that somebody has made end when they leave.
+CREATE INDEX api_keys_by_maker ON api_keys (tenant_id, created_by);

@@ -1,0 +1,101 @@
+package org
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/database"
+)
+
+// What directories do to many members at once. A thousand users at a time are a good
+// measure.
+
+// Join makes a user who was made in the same transaction a member. Unlike AddMember it
+// asks nothing, and what it writes travels with the commit: if the organization has gone
+// meanwhile, the transaction fails with an error that satisfies
+// database.IsMissingParent. The actor needs organizations:write.
+func (s *Service) Join(tx *database.Tx, by access.Actor, organization, userID, source string) error {
+	if err := by.Require(access.OrganizationsWrite); err != nil {
+		return err
+	}
+	tx.Later(`
+		INSERT INTO organization_members (tenant_id, organization_id, user_id, status, source, break_glass, created_at, modified_at)
+		VALUES ($1, $2, $3, 'active', $4, FALSE, $5, $5)`, by.Tenant, organization, userID, source, tx.Millis())
+	return audit.Append(tx, by, audit.Event{Action: "organization.member_added", Target: Target, TargetID: organization, Method: source, Detail: map[string]any{"user_id": userID}})
+}
+
+// SetAutomaticRolesOf is SetAutomaticRoles for several members, who get the same roles;
+// whoever is no member is left out. Of many one event tells.
+func (s *Service) SetAutomaticRolesOf(ctx context.Context, tx *database.Tx, by access.Actor, organization string, users []string, source string, roleIDs []string) error {
+	if err := by.Require(access.OrganizationsWrite); err != nil {
+		return err
+	}
+	if source == "" || len(roleIDs) > maxRoles {
+		return ErrRole.Saying("A source has a name, and gives at most %d roles.", maxRoles)
+	}
+	var lost, gained []string
+	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func() (err error) {
+		if lost, err = takeAutomatic(ctx, tx, by.Tenant, organization, users, source, roleIDs); err != nil {
+			return err
+		}
+		gained, err = giveAutomatic(ctx, tx, by.Tenant, organization, users, source, roleIDs)
+		return err
+	})
+	changed := append(slices.Clone(lost), gained...)
+	if err != nil || len(changed) == 0 {
+		return err
+	}
+	tx.OnCommit(s.forget)
+	slices.Sort(changed)
+	for part := range slices.Chunk(slices.Compact(changed), 200) {
+		e := audit.Event{Action: "organization.member_roles_changed", Target: Target, TargetID: organization, Detail: map[string]any{"user_ids": part, "source": source, "role_ids": roleIDs}}
+		if err := audit.Append(tx, by, e); err != nil {
+			return err
+		}
+	}
+	slices.Sort(lost)
+	for _, user := range slices.Compact(lost) {
+		if err := s.left(ctx, tx, by, organization, user, "roles_changed"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeAutomatic takes the roles of a source that are not among those wanted, and
+// returns whose there were.
+func takeAutomatic(ctx context.Context, tx *database.Tx, tenant, organization string, users []string, source string, wanted []string) ([]string, error) {
+	isUser, userArg := tx.Among("$4", users)
+	isRole, roleArg := tx.Among("$5", slices.Concat(wanted, []string{""}))
+	rows, err := tx.Query(ctx, `
+		DELETE FROM organization_member_roles
+		WHERE tenant_id = $1 AND organization_id = $2 AND source = $3 AND user_id `+isUser+` AND NOT role_id `+isRole+` RETURNING user_id`,
+		tenant, organization, source, userArg, roleArg)
+	return database.Collect(rows, err, "take roles", scanUserID)
+}
+
+// giveAutomatic returns who did not have all of them.
+func giveAutomatic(ctx context.Context, tx *database.Tx, tenant, organization string, users []string, source string, wanted []string) (gained []string, err error) {
+	isUser, userArg := tx.Among("$5", users)
+	for _, role := range wanted {
+		rows, err := tx.Query(ctx, `
+			INSERT INTO organization_member_roles (tenant_id, organization_id, user_id, source, role_id)
+			SELECT m.tenant_id, m.organization_id, m.user_id, CAST($3 AS TEXT), CAST($4 AS TEXT) FROM organization_members m
+			WHERE m.tenant_id = $1 AND m.organization_id = $2 AND m.user_id `+isUser+`
+			ON CONFLICT DO NOTHING RETURNING user_id`, tenant, organization, source, role, userArg)
+		more, err := database.Collect(rows, err, fmt.Sprintf("give role %s", role), scanUserID)
+		if err != nil {
+			return nil, err
+		}
+		gained = append(gained, more...)
+	}
+	return gained, nil
+}
+
+func scanUserID(row database.Scanner) (id string, err error) {
+	err = row.Scan(&id)
+	return id, err
+}
