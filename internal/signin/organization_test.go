@@ -220,6 +220,7 @@ func TestWhoHasSeveralOrganizationsChooses(t *testing.T) {
 		b.joins(t, globex, u.ID)
 		p := b.proving(t, b.authorize(t), ann).WantText(t, "Choose an organization", "Acme", "Globex")
 		b.Submit(t, p, "/signin/organization", "organization", "6694c154565dfee5166d1cc7").Want(t, http.StatusForbidden).WantText(t, "not a member")
+		b.Get(t, "/signin/organization?state="+p.URL.Query().Get("state")).WantText(t, "Choose an organization")
 		got := b.swap(t, b.Submit(t, p, "/signin/organization", "organization", globex.ID))
 		wantIn(t, got.Access, globex)
 		// The session stays there until another is asked for, by id or slug.
