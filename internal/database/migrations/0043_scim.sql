@@ -57,8 +57,10 @@ CREATE TABLE directory_users (
 );
 
 CREATE UNIQUE INDEX directory_users_by_username ON directory_users (tenant_id, directory_id, username_key) WHERE NOT is_deleted;
-CREATE INDEX directory_users_by_external ON directory_users (tenant_id, directory_id, external_id);
-CREATE INDEX directory_users_by_email ON directory_users (tenant_id, directory_id, email_key);
+-- The directory comes last in these: before PostgreSQL has counted the rows of a first
+-- synchronisation it would otherwise look for one user through all of a directory.
+CREATE INDEX directory_users_by_external ON directory_users (tenant_id, external_id, directory_id);
+CREATE INDEX directory_users_by_email ON directory_users (tenant_id, email_key, directory_id);
 CREATE INDEX directory_users_by_change ON directory_users (tenant_id, directory_id, modified_at, user_id);
 CREATE INDEX directory_users_by_user ON directory_users (tenant_id, user_id);
 
@@ -89,7 +91,7 @@ CREATE TABLE directory_groups (
 	FOREIGN KEY (tenant_id, directory_id) REFERENCES directories (tenant_id, id) ON DELETE CASCADE
 );
 
-CREATE INDEX directory_groups_by_external ON directory_groups (tenant_id, directory_id, external_id);
+CREATE INDEX directory_groups_by_external ON directory_groups (tenant_id, external_id, directory_id);
 CREATE INDEX directory_groups_by_change ON directory_groups (tenant_id, directory_id, modified_at, id);
 
 CREATE TABLE directory_members (
