@@ -12,3 +12,4 @@ import "./wait.js";
 import "./send.js";
 import "./menu.js";
 import "./passkey.js";
+import "./copy.js";

@@ -106,7 +106,7 @@ func samples(v page.View) map[string]page.Page {
 	codes := []string{"7K2M-9QXR-3TB5H", "0C4N-8WZE-6VJ1P", "5YHD-2RGA-7MKQ9", "3FST-1XBV-8CN0W", "9PJE-4TZ6-2HRYK", "6DMG-0QAS-5WX7B", "1VNC-3EK8-9PTJF", "8RZH-7YD2-4BGM6", "2WQX-5SAV-0KEN3", "4TBP-6JFC-1RHZ9"}
 	passkey := page.Ceremony{Action: "/signin/passkey", OptionsAction: "/signin/passkey/options"}
 	create := page.Ceremony{Action: "/account/passkeys/add", OptionsAction: "/account/passkeys/options"}
-	return map[string]page.Page{
+	return merged(portalSamples(v), map[string]page.Page{
 		"sign-in.passkey":       &page.SignIn{View: v, App: app, Action: "/signin", Passkey: page.Ceremony{Action: "/signin/passkey", OptionsAction: "/signin/passkey/options", Autofill: true}},
 		"password.passkey":      &page.Password{View: v, Identifier: ann.Login, Action: "/password", Passkey: page.Ceremony{Action: "/signin/passkey", OptionsAction: "/signin/passkey/options", Named: true}},
 		"second-choice.passkey": &page.SecondChoice{View: v, App: app, Passkey: passkey, BackURL: "/signin"},
@@ -207,7 +207,7 @@ func samples(v page.View) map[string]page.Page {
 		"account-enroll":            &page.AccountEnroll{AccountView: own, Key: key, Action: "/confirm", CloseURL: "/account/security"},
 		"account-codes":             &page.AccountCodes{AccountView: own, Codes: codes, DownloadAction: "/download", NextURL: "/account/security"},
 		"account-applications.none": &page.AccountApplications{AccountView: own},
-	}
+	})
 }
 
 // emptied is a page of the same kind with nothing in it.
