@@ -25,7 +25,7 @@ var floors = []string{
 	// Ways to prove who one is.
 	"passwordless passkey mfa rp sso/samlxml social sso scim",
 	// Fronts and journeys.
-	"transfer kobil signin oidc testidp",
+	"transfer kobil signin oidc portal testidp",
 	// Roof.
 	"app",
 	"app/apptest cli bench",

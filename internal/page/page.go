@@ -86,7 +86,6 @@ var Notices = []string{
 	"passkey_added", "passkey_renamed", "passkey_removed", "passkey_confirmed", "identity_confirmed",
 	"email_removed", "phone_removed", "factor_renamed", "account_deleted",
 	"organization_joined",
-	"passkey_added", "passkey_renamed", "passkey_removed", "passkey_confirmed",
 	"portal_saved", "portal_on", "portal_off", "domain_verified",
 }
 
