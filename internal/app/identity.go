@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-id/cardea/internal/passkey"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/passwordless"
+	"github.com/cardea-id/cardea/internal/portal"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/scim"
 	"github.com/cardea-id/cardea/internal/session"
@@ -42,6 +43,7 @@ type identity struct {
 	Orgs     *org.Service
 	SSO      *sso.Service
 	SCIM     *scim.Service
+	Portal   *portal.Service
 	SignIn   *signin.Service
 	Provider *oidc.Service
 
@@ -87,6 +89,10 @@ func (a *App) buildIdentity() (err error) {
 	a.Provider = &oidc.Service{
 		DB: a.DB, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Ring: a.Ring, SignIn: a.SignIn, Limits: limits,
 		Outbound: a.Outbound, Jobs: a.Jobs, Hasher: a.Hasher, Places: a.places, Log: a.Log, Dev: a.Config.Dev,
+	}
+	a.Portal = &portal.Service{
+		DB: a.DB, Tenants: a.Tenants, Orgs: a.Orgs, Connections: a.SSO, Limits: limits, View: a.SignIn.View, Insecure: a.Config.Dev,
+		Directories: &scim.Service{DB: a.DB, Log: a.Log, Users: a.Users, Limits: limits, Origin: a.originOf},
 	}
 	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application
 	a.Orgs.Left = a.left
@@ -148,7 +154,7 @@ func (a *App) keepIdentity() {
 	a.Jobs.Every("rotate_keys", time.Hour, a.Ring.Rotate)
 	a.Jobs.Every("check_domains", time.Hour, a.Orgs.CheckDomains)
 	for name, sweep := range map[string]func(context.Context) error{
-		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep, "sweep_invitations": a.Orgs.Sweep, "sweep_directory_requests": a.SCIM.Sweep,
+		"sweep_sessions": a.Sessions.Sweep, "sweep_tokens": a.Tokens.Sweep, "sweep_challenges": a.Codes.Sweep, "sweep_attempts": a.SignIn.Sweep, "sweep_factors": a.MFA.Sweep, "sweep_flows": a.Social.Sweep, "sweep_invitations": a.Orgs.Sweep, "sweep_portal_links": a.Portal.Sweep, "sweep_directory_requests": a.SCIM.Sweep,
 		"sweep_sso": a.SSO.Sweep, "refresh_metadata": a.SSO.Refresh, "warn_of_certificates": a.SSO.WarnOfCertificates,
 		"sweep_assertions": a.Provider.Sweep, "sweep_authorizations": a.Provider.SweepRequests,
 		"sweep_passkeys": a.Passkeys.Sweep,
@@ -163,6 +169,7 @@ func (a *App) mountIdentity() {
 	a.Social.Mount(a.Router)
 	a.SSO.Mount(a.Router)
 	a.Orgs.Mount(a.Router)
+	a.Portal.Mount(a.Router)
 	a.Provider.Mount(a.Router)
 	a.SCIM.Mount(a.Router)
 }

@@ -322,6 +322,13 @@ var numbers = map[string]int{
 	"invitation_other_address":          4076,
 	"invitation_address_refused":        4077,
 	"too_many_invitations":              4078,
+	"portal_link_gone":                  4090,
+	"portal_link_not_found":             4091,
+	"invalid_portal_link":               4092,
+	"too_many_portal_links":             4093,
+	"portal_metadata":                   4094,
+	"portal_certificate":                4095,
+	"portal_rules":                      4096,
 }
 
 // Number is the error_code of a problem's code; 800 for one without a number of

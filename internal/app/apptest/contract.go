@@ -325,7 +325,7 @@ func judgePage(a Answer, declared string) error {
 
 // CheckSuite runs the tests of a package and fails if a route of the product that
 // belongs to the package has not answered well at least once: one that owns is true
-// of, or, if owns is nil, one that is neither SignIn's, Provider's nor SCIM's; but for addresses that end like one of
+// of, or, if owns is nil, one that is neither SignIn's, Provider's, SCIM's nor Portal's; but for addresses that end like one of
 // except. It says nothing of a run that leaves tests out.
 func CheckSuite(m *testing.M, owns func(address string) bool, except ...string) int {
 	code := m.Run()
@@ -333,7 +333,7 @@ func CheckSuite(m *testing.M, owns func(address string) bool, except ...string) 
 		return code
 	}
 	if owns == nil {
-		owns = func(address string) bool { return !SignIn(address) && !Provider(address) && !SCIM(address) }
+		owns = func(address string) bool { return !SignIn(address) && !Provider(address) && !SCIM(address) && !Portal(address) }
 	}
 	shared.Lock()
 	defer shared.Unlock()
@@ -372,6 +372,11 @@ func Provider(address string) bool {
 
 // SCIM reports whether an address belongs to package scim, for CheckSuite.
 func SCIM(address string) bool { return startsLike(address, "/scim/") }
+
+// Portal reports whether an address belongs to package portal, for CheckSuite.
+func Portal(address string) bool {
+	return startsLike(address, "/portal/", "/sso/test/", "/api/v1/tenants/{tenantid}/portal")
+}
 
 func startsLike(address string, starts ...string) bool {
 	return slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(address, start) })
