@@ -221,7 +221,7 @@ func (a *App) pageDialect() web.Dialect {
 
 // isPage reports whether people look at what an address answers.
 func isPage(path string) bool {
-	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/sso", "/portal", testidp.Path, "/.well-known/change-password"} {
+	for _, prefix := range []string{"/signin", "/signup", "/signout", "/account", "/sso", "/sso-test", "/portal", testidp.Path, "/.well-known/change-password"} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}

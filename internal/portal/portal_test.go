@@ -48,7 +48,7 @@ func address(l portal.Link, key string) string { return portal.URL("", l, key) }
 func open(t *testing.T, w *apptest.World, o org.Organization, intents ...string) (*apptest.Browser, portal.Link) {
 	t.Helper()
 	l, key := link(t, w, o, intents...)
-	b := w.Browser(w.Demo.Host)
+	b := w.Browser(apptest.BaseHost)
 	b.Get(t, address(l, key)).At(t, portal.Path+l.ID)
 	return b, l
 }
@@ -108,9 +108,9 @@ func TestGoneLinksLookTheSame(t *testing.T) {
 		revoked, revokedKey := link(t, w, acme)
 		expired, expiredKey := link(t, w, acme)
 		shut, shutKey := link(t, w, closed)
-		holder := w.Browser(w.Demo.Host)
+		holder := w.Browser(apptest.BaseHost)
 		holder.Get(t, address(revoked, revokedKey)).Want(t, http.StatusOK)
-		late := w.Browser(w.Demo.Host)
+		late := w.Browser(apptest.BaseHost)
 		late.Get(t, address(expired, expiredKey)).Want(t, http.StatusOK)
 		w.Clock.Advance(2 * time.Hour)
 		fresh, freshKey := link(t, w, acme)
@@ -135,7 +135,7 @@ func TestGoneLinksLookTheSame(t *testing.T) {
 			"expired while open":     func(*apptest.Browser) apptest.Page { return late.Get(t, portal.Path+expired.ID) },
 			"expired, in its wizard": func(*apptest.Browser) apptest.Page { return holder.Get(t, portal.Path+revoked.ID+"/connections") },
 		} {
-			p := page(w.Browser(w.Demo.Host)).Want(t, http.StatusNotFound).WantText(t, "This link is no longer good")
+			p := page(w.Browser(apptest.BaseHost)).Want(t, http.StatusNotFound).WantText(t, "This link is no longer good")
 			text := requestID.ReplaceAllString(p.Text(), "")
 			if first == "" {
 				first = text
@@ -150,7 +150,7 @@ func TestGoneLinksLookTheSame(t *testing.T) {
 func TestLinkKeyIsInNoLogAddressOrReferer(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		l, key := link(t, w, company(t, w, "Acme"))
-		b := w.Browser(w.Demo.Host)
+		b := w.Browser(apptest.BaseHost)
 		entered := b.Visit(t, address(l, key)).Want(t, http.StatusSeeOther)
 		if to := entered.Header.Get("Location"); to != portal.Path+l.ID {
 			t.Errorf("the browser is sent to %s", to)
@@ -172,7 +172,7 @@ func TestLookingChangesNothing(t *testing.T) {
 		acme := company(t, w, "Acme")
 		l, key := link(t, w, acme)
 		before := events(t, w, acme.ID)
-		b := w.Browser(w.Demo.Host)
+		b := w.Browser(apptest.BaseHost)
 		for range 3 { // a scanner of mails does so, too
 			b.Get(t, address(l, key)).Want(t, http.StatusOK)
 		}
@@ -198,9 +198,9 @@ func TestWrongKeysAreCounted(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		l, key := link(t, w, company(t, w, "Acme"))
 		for range 100 {
-			b := w.Browser(w.Demo.Host)
+			b := w.Browser(apptest.BaseHost)
 			if b.Get(t, address(l, "WRONG")).Status == http.StatusTooManyRequests {
-				w.Browser(w.Demo.Host).Get(t, address(l, key)).Want(t, http.StatusOK) // who has the key is let in
+				w.Browser(apptest.BaseHost).Get(t, address(l, key)).Want(t, http.StatusOK) // who has the key is let in
 				return
 			}
 		}
@@ -246,7 +246,7 @@ func TestFormsNeedTheirToken(t *testing.T) {
 		form.Fields.Set("domain", "acme.test")
 		stale := url.Values{"domain": {"acme.test"}, "csrf": {"x"}}
 		b.PostForm(t, at, stale).Want(t, http.StatusForbidden)
-		stranger := w.Browser(w.Demo.Host)
+		stranger := w.Browser(apptest.BaseHost)
 		stranger.PostForm(t, at, form.Fields).Want(t, http.StatusForbidden)
 		b.Header.Set("Origin", "https://evil.example")
 		b.Header.Set("Sec-Fetch-Site", "cross-site")
@@ -373,7 +373,7 @@ func newConnection(t *testing.T, b *apptest.Browser, l portal.Link) string {
 func TestBrokenCookieOpensNothing(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		l, key := link(t, w, company(t, w, "Acme"))
-		b := w.Browser(w.Demo.Host)
+		b := w.Browser(apptest.BaseHost)
 		b.Get(t, address(l, key)).Want(t, http.StatusOK)
 		for _, value := range []string{"", ":", l.ID, l.ID + ":", ":" + key, l.ID + ":" + key + "x", strings.Repeat("x", 5000), "6694c154565dfee5166d1cc7:" + key} {
 			b.SetCookie("__Host-cardea-portal", value)

@@ -166,4 +166,4 @@ func SLOPath(connection string) string { return "/saml/" + connection + "/slo" }
 func CallbackPath(connection string) string { return "/sso/" + connection + "/callback" }
 
 // TestPath is where the browser of a test ends.
-func TestPath(trace string) string { return "/sso/test/" + trace }
+func TestPath(trace string) string { return "/sso-test/" + trace }

@@ -375,7 +375,7 @@ func SCIM(address string) bool { return startsLike(address, "/scim/") }
 
 // Portal reports whether an address belongs to package portal, for CheckSuite.
 func Portal(address string) bool {
-	return startsLike(address, "/portal/", "/sso/test/", "/api/v1/tenants/{tenantid}/portal")
+	return startsLike(address, "/portal/", "/sso-test/", "/api/v1/tenants/{tenantid}/portal")
 }
 
 func startsLike(address string, starts ...string) bool {
