@@ -41,6 +41,7 @@ var apiTags = []openapi.Tag{
 	{Name: "Configuration", Description: "What a sign-in page needs to know of an application."},
 	{Name: "Applications", Description: "Programs that sign users in or call the API."},
 	{Name: "Connections", Description: "Other services that users sign in with."},
+	{Name: "Portal", Description: "Links by which an organization's own administrators set up what is theirs, without an account. A tenant in these addresses is an organization."},
 	{Name: "Enterprise connections", Description: "The identity providers of organizations, over SAML 2.0 and OpenID Connect: set them up, test them, see what happened."},
 	{Name: scim.Tag, Description: "Where the users and groups of an organization come from, by SCIM. The calls name organizations as tenants, as the newer SSOJet API does."},
 	{Name: scim.ServerTag, Description: "The SCIM 2.0 server (RFC 7643, RFC 7644) of each directory. It takes the directory's own token."},

@@ -91,7 +91,7 @@ func (a *App) buildIdentity() (err error) {
 		Outbound: a.Outbound, Jobs: a.Jobs, Hasher: a.Hasher, Places: a.places, Log: a.Log, Dev: a.Config.Dev,
 	}
 	a.Portal = &portal.Service{
-		DB: a.DB, Tenants: a.Tenants, Orgs: a.Orgs, Connections: a.SSO, Limits: limits, View: a.SignIn.View, Insecure: a.Config.Dev,
+		DB: a.DB, Tenants: a.Tenants, Orgs: a.Orgs, Connections: a.SSO, Limits: limits, View: a.SignIn.View,
 		Directories: &scim.Service{DB: a.DB, Log: a.Log, Users: a.Users, Limits: limits, Origin: a.originOf},
 	}
 	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application

@@ -231,7 +231,10 @@ func (s *Service) postProvider(w http.ResponseWriter, r *http.Request, v *visit)
 		address := strings.TrimSpace(r.PostFormValue("metadata_url"))
 		switch {
 		case len(raw) > 0 && (address == "" || address == c.Settings.MetadataURL): // what was there before is replaced
-			c.Settings.IdP, err = s.readMetadata(raw)
+			c.Settings.IdP, err = s.Connections.ReadMetadata(raw)
+			if err != nil { // it says what is wrong to programs; people are told what to look for
+				err = ErrMetadata.In("metadata").Because("%w", err)
+			}
 			c.Settings.MetadataURL = ""
 		case address != "":
 			c.Settings.MetadataURL = address

@@ -59,8 +59,6 @@ type Service struct {
 	Limits      *ratelimit.Limiter
 	// View is what a page for a request has around it.
 	View func(w http.ResponseWriter, r *http.Request) page.View
-	// Insecure lets metadata name addresses that are not https: for the developer mode.
-	Insecure bool
 }
 
 // Path is where the portal is.

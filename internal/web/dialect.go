@@ -322,6 +322,7 @@ var numbers = map[string]int{
 	"invitation_other_address":          4076,
 	"invitation_address_refused":        4077,
 	"too_many_invitations":              4078,
+	"invalid_test_request":              4089,
 	"portal_link_gone":                  4090,
 	"portal_link_not_found":             4091,
 	"invalid_portal_link":               4092,

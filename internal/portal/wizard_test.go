@@ -1,0 +1,170 @@
+package portal_test
+
+import (
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/portal"
+	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/secret"
+	"github.com/cardea-id/cardea/internal/sso"
+	"github.com/cardea-id/cardea/internal/testidp"
+)
+
+// metadata are those of the test identity provider.
+func metadata(t *testing.T, w *apptest.World) string {
+	t.Helper()
+	text, err := w.TestIdP.Metadata("https://" + apptest.BaseHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func find(t *testing.T, w *apptest.World, organization, id string) sso.Connection {
+	t.Helper()
+	c, err := w.SSO.Find(t.Context(), w.DB, access.System(w.Demo.ID), organization, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// signIn goes through a test at the test identity provider as Ann.
+func signIn(t *testing.T, w *apptest.World, b *apptest.Browser, at, fault string) apptest.Page {
+	t.Helper()
+	p := b.Submit(t, b.Get(t, at+"?step=test"), at+"/test").Want(t, http.StatusOK)
+	p = b.Submit(t, p, testidp.Path+"/saml/answer", "person", "ann@acme.test", "fault", fault).Want(t, http.StatusOK)
+	form, ok := p.Form("/acs")
+	if !ok {
+		t.Fatal("the provider sends nothing back")
+	}
+	visitor := access.Visitor(w.Demo.ID, "192.0.2.7")
+	handle, err := w.SSO.ReceiveSAML(t.Context(), visitor, path.Base(at), form.Fields.Get("SAMLResponse"), form.Fields.Get("RelayState"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, flow, err := w.SSO.Claim(t.Context(), visitor, handle, secret.Hash(b.Cookie("__Host-cardea-browser")))
+	if err != nil && !errors.Is(err, sso.ErrRefused) || !flow.Test {
+		t.Fatalf("%+v %v", flow, err)
+	}
+	return b.Get(t, sso.TestPath(flow.Trace))
+}
+
+// Somebody with nothing but a link sets single sign-on up, from the choice of a
+// provider to the switch, and is told what is wrong on the way.
+func TestSingleSignOnIsSetUpByALink(t *testing.T) {
+	apptest.RunDev(t, func(t *testing.T, w *apptest.World) {
+		acme := company(t, w, "Acme")
+		b, l := open(t, w, acme)
+		id := newConnection(t, b, l)
+		at := portal.Path + l.ID + "/connections/" + id
+		b.Get(t, at).At(t, at).WantText(t, "Single sign-on with Okta", "Audience URI (SP Entity ID)", "/saml/"+id+"/acs", "Create App Integration")
+		b.Get(t, at+"?step=test").WantText(t, "Something is missing still")
+
+		send := func(pairs ...string) apptest.Page {
+			return b.Submit(t, b.Get(t, at+"?step=send"), at+"/provider", pairs...)
+		}
+		send().Want(t, http.StatusBadRequest)
+		send("metadata", "<html>not metadata</html>").Want(t, http.StatusBadRequest).WantText(t, "These are no metadata")
+		send("metadata", metadata(t, w)).At(t, at).WantText(t, "Saved.", "Attributes and groups")
+
+		editor := grantableRole(t, w, "editor")
+		fill := func(pairs ...string) apptest.Page {
+			return b.Submit(t, b.Get(t, at+"?step=map"), at+"/attributes", pairs...)
+		}
+		fill("group_0", "Admins", "role_0", w.Demo.Roles[role.Owner].ID).Want(t, http.StatusBadRequest).WantText(t, "a role that this link can not give")
+		fill("group_0", "Engineering", "role_0", editor.ID, "attribute_last_name", "lastName").At(t, at)
+		if c := find(t, w, acme.ID, id); c.State != sso.Draft || len(c.Settings.GroupRules) != 1 || c.Settings.GroupRules[0].RoleID != editor.ID || c.Settings.Attributes["last_name"] != "lastName" {
+			t.Fatalf("the connection is %+v", c.Settings)
+		}
+
+		wrong := signIn(t, w, b, at, "audience").Want(t, http.StatusOK).WantText(t, "It does not work yet", "Audience URI (SP Entity ID)", "/saml/"+id+"/metadata")
+		if !strings.HasPrefix(wrong.URL.Path, at+"/tests/") {
+			t.Errorf("the test ends at %s", wrong.URL)
+		}
+		signIn(t, w, b, at, "").Want(t, http.StatusOK).WantText(t, "It works", "What came at the last attempt", "firstName")
+		if b.Cookie("__Host-cardea") != "" {
+			t.Error("a test has signed somebody in")
+		}
+		other := w.Browser(apptest.BaseHost)
+		other.Get(t, "/sso-test/"+strings.TrimPrefix(wrong.URL.Path, at+"/tests/")).Want(t, http.StatusOK).WantText(t, "Close this page")
+
+		b.Submit(t, b.Get(t, at+"?step=test").WantText(t, "Last attempts"), at+"/state", "active", "yes").WantText(t, "Switched on.")
+		if c := find(t, w, acme.ID, id); c.State != sso.Active {
+			t.Errorf("the connection is %s", c.State)
+		}
+		b.Submit(t, b.Get(t, at+"?step=test"), at+"/state", "active", "no").WantText(t, "Switched off.")
+		b.Submit(t, b.Get(t, at+"?step=test"), at+"/delete").At(t, portal.Path+l.ID+"/connections")
+	})
+}
+
+func TestOpenIDConnectIsSetUpByALink(t *testing.T) {
+	apptest.RunDev(t, func(t *testing.T, w *apptest.World) {
+		acme := company(t, w, "Acme")
+		b, l := open(t, w, acme, "sso")
+		all := portal.Path + l.ID + "/connections"
+		b.Submit(t, b.Get(t, all), all, "provider", "saml:nobody").Want(t, http.StatusBadRequest)
+		p := b.Submit(t, b.Get(t, all), all, "provider", "oidc:custom").Want(t, http.StatusOK).WantText(t, "Redirect URI", "/callback")
+		at := p.URL.Path
+		id := strings.TrimPrefix(at, all+"/")
+		p = b.Submit(t, b.Get(t, at+"?step=send"), at+"/provider", "issuer", "not an address", "client_id", "x", "client_secret", "y")
+		if p.Status != http.StatusBadRequest {
+			t.Errorf("a bad issuer: %d", p.Status)
+		}
+		c := find(t, w, acme.ID, id)
+		if c.Settings.Issuer != "" || c.HasSecret {
+			t.Errorf("it was kept: %+v", c.Settings)
+		}
+	})
+}
+
+func TestCertificatesAreRenewed(t *testing.T) {
+	apptest.RunDev(t, func(t *testing.T, w *apptest.World) {
+		acme := company(t, w, "Acme")
+		b, l := open(t, w, acme, "sso")
+		id := newConnection(t, b, l)
+		own := portal.Path + l.ID + "/connections/" + id
+		b.Submit(t, b.Get(t, own+"?step=send"), own+"/provider", "metadata", metadata(t, w)).At(t, own)
+
+		renewer, link := open(t, w, acme, "certificates")
+		renewer.Get(t, portal.Path+link.ID+"/connections/"+id).Want(t, http.StatusNotFound) // its link is for certificates only
+		at := portal.Path + link.ID + "/connections/" + id + "/certificates"
+		renewer.Submit(t, renewer.Get(t, at).At(t, at), at, "certificate", "nonsense").Want(t, http.StatusBadRequest).WantText(t, "This is no certificate")
+		next, err := testidp.NewKey(w.Clock.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := renewer.Submit(t, renewer.Get(t, at), at, "certificate", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: next.Certificate}))).At(t, at)
+		if known := find(t, w, acme.ID, id).Settings.IdP.Certificates; len(known) != 2 {
+			t.Fatalf("%d certificates", len(known))
+		}
+		renewer.Submit(t, p, at+"/remove").At(t, at)
+		known := find(t, w, acme.ID, id).Settings.IdP.Certificates
+		if len(known) != 1 || known[0] != base64.StdEncoding.EncodeToString(next.Certificate) {
+			t.Errorf("left: %v", known)
+		}
+		form := url.Values{"csrf": {formToken(t, renewer.Get(t, at), at)}, "certificate": {"x"}}
+		renewer.PostForm(t, at+"/remove", form).Want(t, http.StatusSeeOther) // there is none such, and the last one stays
+		if len(find(t, w, acme.ID, id).Settings.IdP.Certificates) != 1 {
+			t.Error("the last certificate is gone")
+		}
+	})
+}
+
+func formToken(t *testing.T, p apptest.Page, action string) string {
+	t.Helper()
+	f, ok := p.Form(action)
+	if !ok {
+		t.Fatalf("no form for %s", action)
+	}
+	return f.Fields.Get("csrf")
+}
