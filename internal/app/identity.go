@@ -90,14 +90,14 @@ func (a *App) buildIdentity() (err error) {
 		DB: a.DB, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Ring: a.Ring, SignIn: a.SignIn, Limits: limits,
 		Outbound: a.Outbound, Jobs: a.Jobs, Hasher: a.Hasher, Places: a.places, Log: a.Log, Dev: a.Config.Dev,
 	}
+	a.SCIM = &scim.Service{DB: a.DB, Log: a.Log, Users: a.Users, Orgs: a.Orgs, Limits: limits, Origin: a.originOf, EndAll: a.endAll}
 	a.Portal = &portal.Service{
 		DB: a.DB, Tenants: a.Tenants, Orgs: a.Orgs, Connections: a.SSO, Limits: limits, View: a.SignIn.View,
-		Directories: &scim.Service{DB: a.DB, Log: a.Log, Users: a.Users, Limits: limits, Origin: a.originOf},
+		Directories: a.SCIM,
 	}
 	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application
 	a.Orgs.Left = a.left
 	a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.RevokeConsent, a.consents
-	a.SCIM = &scim.Service{DB: a.DB, Log: a.Log, Users: a.Users, Orgs: a.Orgs, Limits: limits, Origin: a.originOf, EndAll: a.endAll}
 	a.Tenants.Own = func(path string) bool { return oidc.IsProtocol(path) || scim.IsProtocol(path) }
 	return nil
 }

@@ -174,5 +174,9 @@ const shownRequests = 20
 
 // addRequests tells what the directory has asked lately.
 func (s *Service) addRequests(ctx context.Context, v *visit, d scim.Directory, p *page.PortalDirectoryPage) error {
-	return nil
+	found, _, err := s.Directories.Requests(ctx, v.by, v.org.ID, d.ID, "", shownRequests)
+	for _, r := range found {
+		p.Requests = append(p.Requests, page.PortalRequest{At: r.At, Method: r.Method, Path: r.Path, Status: r.Status, Problem: r.Problem})
+	}
+	return err
 }

@@ -333,7 +333,9 @@ func CheckSuite(m *testing.M, owns func(address string) bool, except ...string) 
 		return code
 	}
 	if owns == nil {
-		owns = func(address string) bool { return !SignIn(address) && !Provider(address) && !SCIM(address) && !Portal(address) }
+		owns = func(address string) bool {
+			return !SignIn(address) && !Provider(address) && !SCIM(address) && !Portal(address)
+		}
 	}
 	shared.Lock()
 	defer shared.Unlock()
