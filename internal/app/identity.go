@@ -98,7 +98,9 @@ func (a *App) buildIdentity() (err error) {
 	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application
 	a.Orgs.Left = a.left
 	a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.RevokeConsent, a.consents
-	a.Tenants.Own = func(path string) bool { return oidc.IsProtocol(path) || scim.IsProtocol(path) }
+	a.Tenants.Own = func(path string) bool {
+		return oidc.IsProtocol(path) || scim.IsProtocol(path) || signin.TakesMFAToken(path)
+	}
 	return nil
 }
 

@@ -37,6 +37,9 @@ const (
 type DB struct {
 	// Now is the clock of every transaction. Tests move it.
 	Now func() time.Time
+	// Watch is told of each statement, but for those that begin and end transactions,
+	// before it is sent. It is nil outside of tests, and safe for concurrent use within.
+	Watch func(stmt string)
 
 	pg   *pgxpool.Pool
 	lite *sqlite
@@ -96,6 +99,7 @@ type Reader interface {
 
 // Query reads outside a transaction.
 func (db *DB) Query(ctx context.Context, stmt string, args ...any) (*Rows, error) {
+	db.watch(stmt)
 	if db.pg != nil {
 		rows, err := db.pg.Query(ctx, stmt, args...)
 		return &Rows{pg: rows}, err
@@ -106,10 +110,17 @@ func (db *DB) Query(ctx context.Context, stmt string, args ...any) (*Rows, error
 
 // QueryRow reads one row outside a transaction.
 func (db *DB) QueryRow(ctx context.Context, stmt string, args ...any) *Row {
+	db.watch(stmt)
 	if db.pg != nil {
 		return &Row{pg: db.pg.QueryRow(ctx, stmt, args...)}
 	}
 	return db.lite.queryRow(ctx, stmt, args)
+}
+
+func (db *DB) watch(stmt string) {
+	if db.Watch != nil {
+		db.Watch(stmt)
+	}
 }
 
 var start = time.Now()

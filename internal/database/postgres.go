@@ -151,6 +151,7 @@ func (t *postgresTx) rollback(ctx context.Context) error {
 // Copy adds rows to a table by the fastest way the engine has: COPY on
 // PostgreSQL, a prepared INSERT on SQLite. A broken rule fails the transaction.
 func (tx *Tx) Copy(ctx context.Context, table string, columns []string, rows [][]any) error {
+	tx.db.watch("COPY " + table)
 	if tx.pg == nil {
 		if err := tx.flush(ctx); err != nil {
 			return err

@@ -48,6 +48,7 @@ func (tx *Tx) OnCommit(f func()) { tx.after = append(tx.after, f) }
 
 // Exec runs a statement and returns how many rows it touched.
 func (tx *Tx) Exec(ctx context.Context, stmt string, args ...any) (int64, error) {
+	tx.db.watch(stmt)
 	if tx.pg != nil {
 		tag, err := tx.execPostgres(ctx, stmt, args)
 		return tag.RowsAffected(), err
@@ -63,6 +64,7 @@ func (tx *Tx) Exec(ctx context.Context, stmt string, args ...any) (int64, error)
 // for rows on whose writing no decision hangs; an error comes up with the
 // statement it travels with.
 func (tx *Tx) Later(stmt string, args ...any) {
+	tx.db.watch(stmt)
 	tx.later = append(tx.later, statement{stmt, args})
 }
 
@@ -81,6 +83,7 @@ func (tx *Tx) flush(ctx context.Context) error {
 // Query runs a statement that returns rows inside the transaction. Close the
 // rows before the next statement.
 func (tx *Tx) Query(ctx context.Context, stmt string, args ...any) (*Rows, error) {
+	tx.db.watch(stmt)
 	if tx.pg != nil {
 		return tx.queryPostgres(ctx, stmt, args)
 	}

@@ -84,7 +84,6 @@ func (s *Service) mountAPI(r *web.Router) {
 // A call is a request of an application that signs people in on its own pages.
 type call struct {
 	*visit
-	app    tenant.Application // the zero value if the request names none
 	header http.Header
 }
 

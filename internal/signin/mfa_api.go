@@ -47,9 +47,17 @@ var ErrMFAToken = problem.New(problem.Unauthenticated, "invalid_mfa_token", "The
 // checked by itself.
 const methodApplication = "application"
 
+const pathMFA = "/api/v1/auth/mfa/"
+
+// TakesMFAToken reports whether what is at a path reads its bearer tokens by itself. Tried
+// as a key of the API, an MFA token would count as a wrong one.
+func TakesMFAToken(path string) bool {
+	return strings.HasPrefix(path, pathMFA) && path != pathMFA+"token"
+}
+
 // mountMFAAPI adds the calls to r.
 func (s *Service) mountMFAAPI(r *web.Router) {
-	const root = "/api/v1/auth/mfa/"
+	const root = pathMFA
 	ours := problems{ErrMFAToken, tenant.ErrClient}
 	bearer := "With the MFA token as Authorization: Bearer. "
 	for _, route := range []web.Route{
@@ -133,6 +141,8 @@ func (s *Service) ofMFAToken(ctx context.Context, c *call, prefix, text string) 
 		return a, ErrMFAToken.Because("the sign-in is over, or must begin again")
 	case c.app.ID != "" && c.app.ID != a.ApplicationID:
 		return a, ErrMFAToken.Because("begun by another application")
+	case c.app.ID != "":
+		return a, nil
 	}
 	c.app, err = s.Tenants.ActiveApplication(ctx, c.by.Tenant, a.ApplicationID)
 	if errors.Is(err, tenant.ErrApplicationNotFound) || errors.Is(err, tenant.ErrClient) {

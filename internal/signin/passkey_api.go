@@ -293,8 +293,8 @@ func (s *Service) holder(ctx context.Context, c *call) (h holder, err error) {
 	if err != nil {
 		return h, err
 	}
-	who, err := s.factorsOf(ctx, s.DB, c.visit, h.user)
-	who.Passkeys = 0 // people add one because the others are on a device that is not at hand
+	// People add a passkey because the others are on a device that is not at hand.
+	who, err := s.factorsButPasskeys(ctx, s.DB, c.visit, h.user)
 	h.two = showsTwo(mfa.PolicyOf(c.tenant, tenant.Application{}), who)
 	h.fresh = s.DB.Now().Sub(a.AuthAt) <= freshFor && (!h.two || a.ACR == ACRTwoFactors)
 	return h, err

@@ -55,7 +55,7 @@ func (l lack) isOpen() bool {
 // lacks says what an attempt still needs beside the first factor.
 func (s *Service) lacks(ctx context.Context, db database.Reader, v *visit, a attempt, u user.User) (lack, error) {
 	var l lack
-	app, err := s.applicationOf(ctx, db, v.by.Tenant, a.ApplicationID)
+	app, err := s.applicationOf(ctx, db, v, a.ApplicationID)
 	if err != nil {
 		return l, err
 	}
@@ -71,12 +71,15 @@ func (s *Service) lacks(ctx context.Context, db database.Reader, v *visit, a att
 		l.Decision = mfa.Decision{Second: true, Enroll: true, Must: true}
 		return l, nil
 	}
+	if countsTwo(a.Method) {
+		return l, nil // nothing is asked for, whatever the user could show
+	}
 	who, err := s.factorsOf(ctx, db, v, u)
 	if err != nil {
 		return l, err
 	}
 	l.who = &who
-	l.Decision = l.policy.Decide(who, mfa.Shown{First: factorOf(a.Method), Two: countsTwo(a.Method), Asked: a.Request.asksTwo()})
+	l.Decision = l.policy.Decide(who, mfa.Shown{First: factorOf(a.Method), Asked: a.Request.asksTwo()})
 	if l.Second && !l.Enroll && !a.Request.asksTwo() && l.policy.Remember {
 		l.Remembered, err = s.MFA.Remembers(ctx, db, v.by.Tenant, u.ID, hashOf(v.browser), v.remembered)
 		l.Second = !l.Remembered
@@ -97,11 +100,14 @@ func (s *Service) lacksNow(ctx context.Context, v *visit, a attempt) (lack, user
 // applicationOf is the application of an attempt; the zero value for pages of our own.
 // It reads with what it is given: within a transaction another connection may not be
 // had.
-func (s *Service) applicationOf(ctx context.Context, db database.Reader, tenantID, id string) (tenant.Application, error) {
+func (s *Service) applicationOf(ctx context.Context, db database.Reader, v *visit, id string) (tenant.Application, error) {
+	if id == v.app.ID {
+		return v.app, nil
+	}
 	if id == "" {
 		return tenant.Application{}, nil
 	}
-	app, err := s.Tenants.Application(ctx, db, access.System(tenantID), id)
+	app, err := s.Tenants.Application(ctx, db, access.System(v.by.Tenant), id)
 	if errors.Is(err, tenant.ErrApplicationNotFound) {
 		return tenant.Application{}, nil // nothing is handed to it any more
 	}
@@ -110,11 +116,17 @@ func (s *Service) applicationOf(ctx context.Context, db database.Reader, tenantI
 
 // factorsOf is what a user could show as a second factor.
 func (s *Service) factorsOf(ctx context.Context, db database.Reader, v *visit, u user.User) (who mfa.Person, err error) {
-	who = mfa.Person{Roles: u.RoleIDs, Email: u.EmailVerified, Phone: u.PhoneVerified}
-	if who.Enrolled, err = s.MFA.Enrolled(ctx, db, v.by.Tenant, u.ID); err != nil {
+	if who, err = s.factorsButPasskeys(ctx, db, v, u); err != nil {
 		return who, err
 	}
 	who.Passkeys, err = s.usablePasskeys(ctx, db, v, u.ID)
+	return who, err
+}
+
+// factorsButPasskeys is factorsOf for where passkeys do not matter.
+func (s *Service) factorsButPasskeys(ctx context.Context, db database.Reader, v *visit, u user.User) (who mfa.Person, err error) {
+	who = mfa.Person{Roles: u.RoleIDs, Email: u.EmailVerified, Phone: u.PhoneVerified}
+	who.Enrolled, err = s.MFA.Enrolled(ctx, db, v.by.Tenant, u.ID)
 	return who, err
 }
 

@@ -26,9 +26,10 @@ type visit struct {
 	by       access.Actor
 	backend  bool // it comes from a server with an API key, which asks for many people
 	tenant   tenant.Tenant
-	origin   string     // the tenant's, see tenant.Service.Origin
-	rp       passkey.RP // at the tenant's own address
-	browser  string     // its name, see page.Browser
+	app      tenant.Application // that calls; the zero value on pages, and if a call names none
+	origin   string             // the tenant's, see tenant.Service.Origin
+	rp       passkey.RP         // at the tenant's own address
+	browser  string             // its name, see page.Browser
 	from     session.From
 	sessions []held // that are live, the active one first
 	// remembered are the tokens that say where a second factor was shown before.

@@ -21,6 +21,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,6 +47,7 @@ type World struct {
 	Demo  *Tenant // the default tenant
 
 	log      logBuffer
+	sent     statements
 	contract *contract
 	broken   atomic.Bool
 }
@@ -102,7 +104,7 @@ func open(t *testing.T, url string, dev bool) *World {
 			t.Errorf("close: %v", err)
 		}
 	})
-	w.DB.Now = w.Clock.Now
+	w.DB.Now, w.DB.Watch = w.Clock.Now, w.sent.add
 	w.Notify.Email, w.Notify.SMS = notify.Mailbox{}, notify.Mailbox{} // for Letters
 	w.contract = contractOf(t, w.App)
 	w.Demo = w.Tenant(t, "demo")
@@ -131,6 +133,34 @@ func (w *World) Break(t *testing.T) {
 func (w *World) Log() string {
 	text, _ := io.ReadAll(w.log.reader()) // from memory
 	return string(text)
+}
+
+// Statements returns what the product sends to the database while do runs, but for
+// what begins and ends transactions. It is for one goroutine at a time.
+func (w *World) Statements(do func()) []string {
+	w.sent.take()
+	do()
+	return w.sent.take()
+}
+
+// statements are those sent since they were taken.
+type statements struct {
+	mu   sync.Mutex
+	sent []string
+}
+
+func (s *statements) add(stmt string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, strings.Join(strings.Fields(stmt), " "))
+}
+
+func (s *statements) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sent := s.sent
+	s.sent = nil
+	return sent
 }
 
 // A logBuffer is written by the requests of a test, several at once.
