@@ -82,6 +82,8 @@ type store interface {
 	scan(ctx context.Context, part string) (int, error) // looks at every user
 	// rotate moves a grant on from a generation and returns its user.
 	rotate(ctx context.Context, grant string, generation, now int64) (user string, err error)
+	// use notes the moment at which a user was last there.
+	use(ctx context.Context, user string, now int64) error
 	close()
 }
 
@@ -136,6 +138,7 @@ const (
 func controlHandler(s store, m *maker) http.Handler {
 	mux := http.NewServeMux()
 	m.mount(mux, s)
+	m.mountProofs(mux, s)
 	mux.HandleFunc("GET /json", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"status": "ok"}, nil) })
 	mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
 		page, err := s.page(r.Context(), r.URL.Query().Get("after"))
@@ -216,6 +219,7 @@ const createGrants = `CREATE TABLE control_grants (
 const (
 	copyGrants  = "INSERT INTO control_grants SELECT id, user_id, scope, detail, generation, rotated_at FROM "
 	rotateGrant = "UPDATE control_grants SET generation = generation + 1, rotated_at = $3 WHERE id = $1 AND generation = $2 RETURNING user_id"
+	useRecord   = "UPDATE control_users SET last_login_at = $2 WHERE id = $1"
 )
 
 // postgresStore keeps its tables in the product's database.
@@ -276,6 +280,11 @@ func (p *postgresStore) rotate(ctx context.Context, grant string, generation, no
 	return user, err
 }
 
+func (p *postgresStore) use(ctx context.Context, user string, now int64) error {
+	_, err := p.pool.Exec(ctx, useRecord, user, now)
+	return err
+}
+
 // liteStore has a file of its own: one connection writes, others read.
 type liteStore struct {
 	read, write *sql.DB
@@ -299,7 +308,7 @@ func openLite(ctx context.Context, own, from, tenant string) (*liteStore, error)
 			return nil, err
 		}
 	}
-	for _, text := range []string{insertRecord, rotateGrant} {
+	for _, text := range []string{insertRecord, rotateGrant, useRecord} {
 		if s.statements[text], err = s.write.PrepareContext(ctx, text); err != nil {
 			return nil, err
 		}
@@ -375,4 +384,9 @@ func (s *liteStore) scan(ctx context.Context, part string) (n int, err error) {
 func (s *liteStore) rotate(ctx context.Context, grant string, generation, now int64) (user string, err error) {
 	err = s.statements[rotateGrant].QueryRowContext(context.WithoutCancel(ctx), grant, generation, now).Scan(&user)
 	return user, err
+}
+
+func (s *liteStore) use(ctx context.Context, user string, now int64) error {
+	_, err := s.statements[useRecord].ExecContext(context.WithoutCancel(ctx), user, now)
+	return err
 }

@@ -4,11 +4,14 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1" // of RFC 6238
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -29,12 +32,16 @@ type maker struct {
 	ec    *ecdsa.PrivateKey
 	rsa   *rsa.PrivateKey
 	turns chan struct{}
+	proof []byte // a signature of controlSecretHash
 }
 
 func newMaker() (*maker, error) {
 	m := &maker{turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	var err error
 	if m.ec, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, err
+	}
+	if m.proof, err = ecdsa.SignASN1(rand.Reader, m.ec, controlSecretHash[:]); err != nil {
 		return nil, err
 	}
 	m.rsa, err = rsa.GenerateKey(rand.Reader, 2048)
@@ -57,6 +64,23 @@ func (m *maker) mount(mux *http.ServeMux, s store) {
 		defer func() { <-m.turns }()
 		sum := argon2.IDKey([]byte(r.PostFormValue("password")), []byte("0123456789abcdef"), 2, 19<<10, 1, 32)
 		answer(w, map[string]bool{"ok": len(sum) == 32}, nil)
+	})
+}
+
+// mountProofs adds what stands beside a passkey and a code of an authenticator app: each
+// proves a user, and updates the user's row durably.
+func (m *maker) mountProofs(mux *http.ServeMux, s store) {
+	prove := func(target string, check func() bool) {
+		mux.HandleFunc(target, func(w http.ResponseWriter, r *http.Request) {
+			ok := check()
+			answer(w, map[string]bool{"ok": ok}, s.use(r.Context(), r.PostFormValue("user"), time.Now().UnixMilli()))
+		})
+	}
+	prove("POST /passkey", func() bool { return ecdsa.VerifyASN1(&m.ec.PublicKey, controlSecretHash[:], m.proof) })
+	prove("POST /totp", func() bool {
+		code := hmac.New(sha1.New, controlSecretHash[:20])
+		code.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()/30)))
+		return len(code.Sum(nil)) == sha1.Size
 	})
 }
 

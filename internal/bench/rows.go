@@ -160,6 +160,7 @@ type measuredRow struct {
 	note        string
 	isFirst     bool // the rate is what deep pages are held against
 	hashing     bool // it hashes passwords
+	most        int  // pieces of work in the windows, 0 for as many as there can be
 	before      func(ctx context.Context) error
 	after       func(ctx context.Context) error
 	meanwhile   script // of one client more, with pauses
@@ -168,7 +169,7 @@ type measuredRow struct {
 // rows measures what is asked of the full database.
 func (p *place) rows(ctx context.Context) error {
 	for _, group := range []func() []measuredRow{
-		p.lists, p.lookups, p.searches, p.pageNumbers, p.documents, p.credentials, p.introspections, p.sessionChecks, p.refreshes, p.creations, p.passwords,
+		p.lists, p.lookups, p.searches, p.pageNumbers, p.documents, p.credentials, p.introspections, p.sessionChecks, p.refreshes, p.factors, p.creations, p.passwords,
 	} {
 		for _, m := range group() {
 			if !p.options.rows.MatchString(m.name) {
@@ -251,12 +252,21 @@ func (p *place) watch(ctx context.Context, m measuredRow) (done func() (*figure,
 // loadServer measures the product and, if asked to, saves a profile of it.
 func (p *place) loadServer(ctx context.Context, m measuredRow, clients int) (figure, error) {
 	if p.profile == "" {
-		return p.server.load(ctx, p.plan(), clients, m.product)
+		return p.server.load(ctx, p.planOf(m), clients, m.product)
 	}
 	saved := make(chan error, 1)
 	go func() { saved <- p.saveProfile(ctx, m.name, p.warm+3*p.window) }()
-	f, err := p.server.load(ctx, p.plan(), clients, m.product)
+	f, err := p.server.load(ctx, p.planOf(m), clients, m.product)
 	return f, errors.Join(err, <-saved)
+}
+
+// planOf is the plan for the product's part of a row.
+func (p *place) planOf(m measuredRow) plan {
+	plan := p.plan()
+	if m.most > 0 {
+		plan.most = m.most
+	}
+	return plan
 }
 
 func (p *place) lists() []measuredRow {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 
@@ -24,6 +23,7 @@ type signIn struct {
 	web                  client // for users
 	signed               []signed
 	guests               []person // who sign in by guestPassword
+	passkeys             []authenticator
 	keys                 *keys
 	discovery, jwks      int // size in bytes
 }
@@ -59,20 +59,17 @@ const (
 // prepareSignIn makes applications, signs users in and brings others with a password
 // of today's form.
 func (p *place) prepareSignIn(ctx context.Context) error {
-	cfg, err := app.Load(app.Sources{Environ: p.env}, "public_url", "master_key")
+	err := p.attached(ctx, func(a *app.App) error {
+		if err := p.makeApplications(ctx, a); err != nil {
+			return fmt.Errorf("make applications: %w", err)
+		}
+		if err := p.signPeopleIn(ctx, a); err != nil {
+			return fmt.Errorf("sign people in: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
-	}
-	a, err := app.Attach(ctx, cfg.Config, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	if err := p.makeApplications(ctx, a); err != nil {
-		return fmt.Errorf("make applications: %w", err)
-	}
-	if err := p.signPeopleIn(ctx, a); err != nil {
-		return fmt.Errorf("sign people in: %w", err)
 	}
 	if err := p.importGuests(ctx); err != nil {
 		return err

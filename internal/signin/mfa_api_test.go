@@ -338,3 +338,16 @@ func TestAuthenticatorsTakesABodyAndIgnoresIt(t *testing.T) {
 		m.Client.Do(t, "GET", mfaAPI+"authenticators?client_id="+c.clientID, map[string]string{"oob_code": "x", "otp": "303801"}).Want(t, 200)
 	})
 }
+
+// Wrong keys are counted by address: MFA tokens are none.
+func TestMFATokenIsNoWrongKey(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		c, u := b.caller(), b.person(t, ann)
+		authenticator(t, b.World, u.ID)
+		m := c.with(c.needed(t, ann))
+		for range ratelimit.APIKey.Count + 1 {
+			m.get(t, mfaAPI+"authenticators").Want(t, http.StatusOK)
+		}
+		c.with("sk_wrong").get(t, "/api/v1/users").Want(t, http.StatusUnauthorized)
+	})
+}
