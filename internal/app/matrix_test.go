@@ -553,7 +553,7 @@ func TestNoRouteAnswersForADeletedTenant(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		gone := w.Tenant(t, "gone")
 		s := siteAt(t, w, gone, "x")
-		for _, name := range []string{"userid", "useremail", "userName", "id", "importid", "sessionid", "roleId", "permissionid", "link", "trace", "directory", "tenantid", "organizationid", "inviteId", "domain"} {
+		for _, name := range []string{"userid", "useremail", "userName", "id", "importid", "sessionid", "roleId", "permissionid", "link", "trace", "directory", "tenantid", "organizationid", "inviteId", "domain", "directoryid", "groupid", "tokenid"} {
 			s.values[name] = "x"
 		}
 		drop(t, w, gone)
