@@ -166,7 +166,7 @@ func siteAt(t *testing.T, w *apptest.World, at *apptest.Tenant, name string) *si
 	s := &site{world: w, Tenant: at}
 	s.values = map[string]string{"tenant": s.Slug, "name": name, "roleName": "role-" + name, "version": "v", "file...": "cardea.css", "$": ""}
 	s.permission = s.made(t, "/api/v1/permissions", `{"name": "`+name+`"}`)
-	for _, other := range []string{"deviceId", "tmsId", "type", "connection", "passkeyid", "link", "trace", "directory", "tenantid"} {
+	for _, other := range []string{"deviceId", "tmsId", "type", "connection", "passkeyid", "link", "trace", "directory", "tenantid", "id"} {
 		s.values[other] = "x"
 	}
 	return s
