@@ -302,7 +302,6 @@ var numbers = map[string]int{
 	"filter_not_allowed":                4048,
 	"directory_address_unproved":        4050,
 	"bulk_circular":                     4051,
-	"invalid_test_request":              829,
 	"scim_message_too_large":            4049,
 	"organization_not_found":            4060,
 	"organization_exists":               4061,
