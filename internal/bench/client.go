@@ -78,13 +78,13 @@ func (c *conn) send(raw []byte, field func(name, value []byte)) (status int, bod
 	return status, c.body, nil
 }
 
-// ask sends a request and judges the answer, whose status must be 200.
+// ask sends a request and judges the answer, whose status must be 200, or 201.
 func (c *conn) ask(r request) error {
 	status, body, err := c.send(r.raw, nil)
 	if err != nil {
 		return err
 	}
-	if status != 200 {
+	if status != 200 && status != 201 {
 		return fmt.Errorf("%s: status %d: %.300s", firstLine(r.raw), status, body)
 	}
 	if r.check == nil {

@@ -169,7 +169,7 @@ type measuredRow struct {
 // rows measures what is asked of the full database.
 func (p *place) rows(ctx context.Context) error {
 	for _, group := range []func() []measuredRow{
-		p.lists, p.lookups, p.searches, p.pageNumbers, p.documents, p.credentials, p.introspections, p.sessionChecks, p.refreshes, p.factors, p.creations, p.passwords,
+		p.lists, p.lookups, p.searches, p.pageNumbers, p.documents, p.credentials, p.introspections, p.sessionChecks, p.refreshes, p.factors, p.creations, p.provisions, p.passwords,
 	} {
 		for _, m := range group() {
 			if !p.options.rows.MatchString(m.name) {
