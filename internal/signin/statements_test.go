@@ -9,6 +9,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
 	"github.com/cardea-id/cardea/internal/mfa"
+	"github.com/cardea-id/cardea/internal/sso"
 	"github.com/cardea-id/cardea/internal/tenant"
 )
 
@@ -35,6 +36,8 @@ var aboveMost = map[string]int{
 	"POST passkey/login":                          21,
 	"POST passkey/login, refused":                 8,
 	"POST passkey/register":                       12,
+	"SAML: who is there":                          7,
+	"SAML: the claim":                             35,
 }
 
 // sends counts the statements of one request.
@@ -47,6 +50,7 @@ func (b *bench) sends(t *testing.T, name string, ask func()) {
 	c.Client.Get(t, "/oauth2/jwks").Want(t, http.StatusOK)
 	c.Client.Get(t, "/.well-known/webauthn").Want(t, http.StatusOK)
 	sent := b.Statements(ask)
+	t.Logf("%s: %d", name, len(sent))
 	most, above := aboveMost[name]
 	if !above {
 		most = mostStatements
@@ -166,4 +170,30 @@ func TestStatementsOfPasskeysOnPages(t *testing.T) {
 			b.Press(t, p, "/signin/passkey", "state", state, "credential", signed).Want(t, http.StatusSeeOther)
 		})
 	})
+}
+
+func TestStatementsOfSAML(t *testing.T) {
+	dev(t, func(t *testing.T, b *bench) {
+		b.spa(t)
+		b.saml(t, func(*sso.Settings) {})
+		b.answer(t, b.Submit(t, b.authorize(t), "/signin", "identifier", annThere)) // she is known from now on
+		other := b.another()
+		p := other.authorize(t)
+		p = b.leadsOn(t, "SAML: who is there", func() apptest.Page { return other.Press(t, p, "/signin", "identifier", annThere) })
+		p = other.Submit(t, other.Get(t, p.Location().String()), "/saml/answer", "person", annThere)
+		form := p.Forms()[0]
+		p = b.leadsOn(t, "SAML: the answer", func() apptest.Page { return other.PostForm(t, form.Action, form.Fields) })
+		b.leadsOn(t, "SAML: the claim", func() apptest.Page { return other.Visit(t, p.Location().String()) })
+		other.wantIn(t, true)
+	})
+}
+
+// leadsOn is sends for a page that leads on.
+func (b *bench) leadsOn(t *testing.T, name string, open func() apptest.Page) (p apptest.Page) {
+	t.Helper()
+	b.sends(t, name, func() { p = open() })
+	if p.Status != http.StatusSeeOther {
+		t.Fatalf("%s leads to %d %s", name, p.Status, p.Text())
+	}
+	return p
 }
