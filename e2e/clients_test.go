@@ -27,18 +27,24 @@ func TestClients(t *testing.T) {
 			}
 			t.Run(name+"/"+engine, func(t *testing.T) {
 				t.Parallel()
-				p.run(t, newServer(t, dbtest.EmptyURL(t, engine)), file)
+				var extra []string
+				if name == "enterprise" {
+					idp := startSimpleSAML(t)
+					extra = []string{"CARDEA_SIMPLESAML_URL=" + idp.url, "CARDEA_SIMPLESAML_PARTNERS=" + idp.partners()}
+				}
+				p.run(t, newServer(t, dbtest.EmptyURL(t, engine)), file, extra...)
 			})
 		}
 	}
 }
 
 // run runs the tests of one file against a server.
-func (p programs) run(t *testing.T, s *server, file string) {
+func (p programs) run(t *testing.T, s *server, file string, extra ...string) {
 	t.Helper()
 	s.start(t)
 	cmd := exec.CommandContext(t.Context(), p.node, "--test", "--test-reporter=spec", "--test-timeout=300000", file)
-	cmd.Env = append(os.Environ(), "CARDEA_BOOTSTRAP="+filepath.Join(s.dir, "bootstrap.json"), "CARDEA_CHROMIUM="+p.chromium, "NO_COLOR=1")
+	cmd.Env = append(os.Environ(), extra...)
+	cmd.Env = append(cmd.Env, "CARDEA_BOOTSTRAP="+filepath.Join(s.dir, "bootstrap.json"), "CARDEA_CHROMIUM="+p.chromium, "NO_COLOR=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s\nthe server:\n%s", err, out, s.log.Bytes())
