@@ -51,10 +51,11 @@ const (
 	AccountLinked   Kind = "account_linked"  // with one of another service, or not any more
 	NewSignIn       Kind = "new_signin"      // on a device not seen before
 	AccountDeleted  Kind = "account_deleted"
+	CertificateEnds Kind = "certificate_ends" // of an organization, the letter's Application, after Lasts
 )
 
 // Kinds lists them all.
-var Kinds = []Kind{SignIn, SignUp, Verify, Reset, Invitation, PasswordChanged, ContactChanged, FactorChanged, AccountLinked, NewSignIn, AccountDeleted}
+var Kinds = []Kind{SignIn, SignUp, Verify, Reset, Invitation, PasswordChanged, ContactChanged, FactorChanged, AccountLinked, NewSignIn, AccountDeleted, CertificateEnds}
 
 // proves reports whether a letter of this kind proves something to whoever has it.
 func (k Kind) proves() bool {

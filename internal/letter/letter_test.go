@@ -40,6 +40,8 @@ func sample(kind letter.Kind, language string) letter.Letter {
 		l.NotMe, l.Change, l.Lasts = true, "passkey_added", 7*24*time.Hour
 	case letter.NewSignIn:
 		l.NotMe, l.Lasts = true, 7*24*time.Hour
+	case letter.CertificateEnds:
+		l.Lasts, l.Application, l.Device, l.Place, l.IP, l.At = 14*24*time.Hour, "Initech", "", "", "", time.Time{}
 	case letter.Invitation:
 		l.Lasts, l.Application = 7*24*time.Hour, "Initech"
 	}
