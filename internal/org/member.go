@@ -350,3 +350,22 @@ func (s *Service) keepingOwner(ctx context.Context, tx *database.Tx, tenant, org
 	}
 	return err
 }
+
+// Keepers lists the users who look after an organization: its active members with a
+// role that makes an administrator, at most limit of them.
+func (s *Service) Keepers(ctx context.Context, db database.Reader, tenant, organization string, limit int) ([]string, error) {
+	roles, err := role.All(ctx, db, tenant)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, r := range roles {
+		if r.IsAdmin && r.IsActive {
+			ids = append(ids, r.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return listKeepers(ctx, db, tenant, organization, ids, limit)
+}

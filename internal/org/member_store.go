@@ -3,6 +3,7 @@ package org
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/cardea-id/cardea/internal/database"
 )
@@ -153,4 +154,22 @@ func hasOwner(ctx context.Context, tx *database.Tx, tenant, organization, owner 
 		return false, fmt.Errorf("look for an owner: %w", err)
 	}
 	return found, nil
+}
+
+// listKeepers returns the active members who have one of the roles, at most limit.
+func listKeepers(ctx context.Context, db database.Reader, tenant, organization string, roles []string, limit int) ([]string, error) {
+	args := []any{tenant, organization, limit}
+	marks := make([]string, len(roles))
+	for i, id := range roles {
+		args = append(args, id)
+		marks[i] = fmt.Sprintf("$%d", len(args))
+	}
+	rows, err := db.Query(ctx, `
+		SELECT DISTINCT m.user_id FROM organization_member_roles r
+		JOIN organization_members m ON m.tenant_id = r.tenant_id AND m.organization_id = r.organization_id AND m.user_id = r.user_id
+		WHERE r.tenant_id = $1 AND r.organization_id = $2 AND r.role_id IN (`+strings.Join(marks, ", ")+`) AND m.status = 'active'
+		ORDER BY m.user_id LIMIT $3`, args...)
+	return database.Collect(rows, err, "list administrators", func(row database.Scanner) (id string, err error) {
+		return id, row.Scan(&id)
+	})
 }
