@@ -93,8 +93,9 @@ func (a *App) buildIdentity() (err error) {
 	a.SCIM = &scim.Service{DB: a.DB, Log: a.Log, Users: a.Users, Orgs: a.Orgs, Limits: limits, Origin: a.originOf, EndAll: a.endAll}
 	a.Portal = &portal.Service{
 		DB: a.DB, Tenants: a.Tenants, Orgs: a.Orgs, Connections: a.SSO, Limits: limits, View: a.SignIn.View,
-		Directories: a.SCIM,
+		Directories: a.SCIM, Notify: a.Notify,
 	}
+	a.SSO.Warn = a.Portal.WarnOfCertificate
 	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application
 	a.Orgs.Left = a.left
 	a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.RevokeConsent, a.consents

@@ -28,6 +28,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -56,6 +57,7 @@ type Service struct {
 	Orgs        *org.Service
 	Connections *sso.Service
 	Directories *scim.Service
+	Notify      *notify.Service
 	Limits      *ratelimit.Limiter
 	// View is what a page for a request has around it.
 	View func(w http.ResponseWriter, r *http.Request) page.View
