@@ -270,6 +270,14 @@ func (b Bootstrap) write(path string) error {
 // gets its name afterwards; whatever happens between, the next start finds the
 // draft that belongs to the tenant.
 func (a *App) Seed(ctx context.Context) (Bootstrap, error) {
+	b, err := a.seedOnce(ctx)
+	if err == nil {
+		err = a.connectAcme(ctx, b.Tenant.ID)
+	}
+	return b, err
+}
+
+func (a *App) seedOnce(ctx context.Context) (Bootstrap, error) {
 	b, found, err := a.seeded(ctx)
 	if err != nil || found {
 		return b, err
@@ -398,14 +406,17 @@ func (a *App) seed(ctx context.Context, tx *database.Tx, b *Bootstrap, hash stri
 	if _, b.APIKey, err = a.Tenants.CreateKey(ctx, tx, by, "Demo key", access.All, time.Time{}); err != nil {
 		return err
 	}
-	acme, err := a.Orgs.Create(ctx, tx, by, org.Organization{Name: "Acme", Slug: "acme", IsActive: true})
+	company, err := a.Orgs.Create(ctx, tx, by, org.Organization{Name: "Acme", Slug: acme, IsActive: true})
 	if err != nil {
 		return err
 	}
-	d, err := a.SCIM.Create(ctx, tx, by, scim.Directory{ID: secret.DerivedID(t.ID, "directory"), OrganizationID: acme.ID, Name: "Demo directory", Type: "custom"})
+	if _, err := a.Orgs.AddDomain(ctx, tx, by, company.ID, acmeDomain); err != nil {
+		return err
+	}
+	d, err := a.SCIM.Create(ctx, tx, by, scim.Directory{ID: secret.DerivedID(t.ID, "directory"), OrganizationID: company.ID, Name: "Demo directory", Type: "custom"})
 	if err != nil {
 		return err
 	}
-	_, b.SCIM.Token, err = a.SCIM.NewToken(ctx, tx, by, acme.ID, d.ID, scim.NewTokenRequest{})
+	_, b.SCIM.Token, err = a.SCIM.NewToken(ctx, tx, by, company.ID, d.ID, scim.NewTokenRequest{})
 	return err
 }
