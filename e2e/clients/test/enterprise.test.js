@@ -76,14 +76,14 @@ describe('an administrator with a link', () => {
     const entity = values.find((value) => value.endsWith('/metadata'))
     assert.ok(acs && entity, 'the page says what to copy: ' + values)
 
-    // A first try, with a mistake that people make: the address for the answer is wrong.
-    await writeFile(provider.partners, `<?php $metadata['${entity}'] = ['AssertionConsumerService' => '${acs}', 'audience' => ['${entity}/old']];`)
+    await writeFile(provider.partners, `<?php $metadata['${entity}'] = ['AssertionConsumerService' => '${acs}'];`)
     await primary(page).click()
     await page.fill('textarea[name=metadata]', await (await fetch(provider.url + '/saml2/idp/metadata.php')).text())
     await picture(page, 'send')
     await primary(page).click()
     await page.waitForSelector('input[name=attribute_email]')
-    for (const [name, value] of [['attribute_email', 'mail'], ['attribute_first_name', 'givenName'], ['attribute_last_name', 'sn'], ['group_attribute', 'groups'], ['group_0', 'engineers']]) {
+    // A first try, with a mistake that people make: no attribute has that name.
+    for (const [name, value] of [['attribute_email', 'emailaddress'], ['attribute_first_name', 'givenName'], ['attribute_last_name', 'sn'], ['group_attribute', 'groups'], ['group_0', 'engineers']]) {
       await page.fill(`input[name=${name}]`, value)
     }
     await page.selectOption('select[name=role_0]', { label: 'Developer' })
@@ -95,10 +95,12 @@ describe('an administrator with a link', () => {
     await signInThere(page, 'ann')
     await page.waitForURL((url) => url.origin === issuer && !url.pathname.startsWith('/saml/'))
     await picture(page, 'test-failed')
-    assert.match(await page.textContent('[role=alert]'), /audience|entity id/i, 'one cause in plain words')
+    assert.match(await page.textContent('[role=alert]'), /e-mail/i, 'one cause in plain words')
 
-    await writeFile(provider.partners, `<?php $metadata['${entity}'] = ['AssertionConsumerService' => '${acs}'];`)
     await page.goto(setup)
+    await page.locator('ol.wizard a').nth(2).click()
+    await page.fill('input[name=attribute_email]', 'mail')
+    await primary(page).click()
     await page.click('button:has-text("Test the connection")')
     await page.waitForURL((url) => url.origin === issuer && !url.pathname.startsWith('/saml/')) // they are signed in there
     await page.waitForSelector('text=It works')
