@@ -151,6 +151,7 @@ Cardea for developers: %[1]s
   All of it in   %[8]s
 
   Sign in        %[1]s/signin
+  Single sign-on %[1]s/signin, as anybody@acme.test
   Mail           %[1]s/dev/mailbox
   OpenID issuer  %[1]s
 

@@ -296,8 +296,12 @@ func TestTokens(t *testing.T) {
 			return c
 		}
 		said := map[string]bool{}
+		off := "A"
+		if strings.HasSuffix(s.Key, off) {
+			off = "B"
+		}
 		for name, key := range map[string]string{
-			"none": "", "of another organization": other.Key, "of another tenant": shop.Key, "API key": w.Demo.Key, "a letter off": s.Key[:len(s.Key)-1] + "A", "longer": s.Key + "x", "nonsense": "x",
+			"none": "", "of another organization": other.Key, "of another tenant": shop.Key, "API key": w.Demo.Key, "a letter off": s.Key[:len(s.Key)-1] + off, "longer": s.Key + "x", "nonsense": "x",
 		} {
 			a := as(key).get(t, "/Users")
 			if t.Log(name); a.Header.Get("WWW-Authenticate") == "" {
