@@ -47,7 +47,7 @@ func (s *Service) contractRoutes() []web.Route {
 					{Name: "X-Next-Cursor", Text: "Cursor of the next page; absent on the last one"},
 					{Name: "Link", Text: `Address of the next page, rel="next"; absent on the last one`},
 				},
-				Errors: problems{ErrCursor}, Example: []form{formOf(exampleOrganization)}}},
+				Errors: problems{secret.ErrCursor}, Example: []form{formOf(exampleOrganization)}}},
 		{Method: "PUT", Paths: update, Needs: access.OrganizationsWrite, Endpoint: web.JSON(http.StatusOK, s.putOrganization),
 			Doc: web.Doc{Summary: "Update an organization", Text: "What the body does not name stays as it is.",
 				Errors: problems{ErrNotFound, ErrInvalid, user.ErrDomain}, Request: exampleUpdate, Example: formOf(exampleOrganization)}},

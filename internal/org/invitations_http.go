@@ -11,6 +11,7 @@ import (
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/user"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -22,7 +23,7 @@ func (s *Service) invitationRoutes() []web.Route {
 	sending := problems{ErrNotFound, ErrInvalid, ErrAddressRefused, ErrRole, ErrInvitationsFull, role.ErrGrant, ratelimit.ErrLimited, notify.ErrNoChannel, notify.ErrRecipient}
 	return []web.Route{
 		{Method: "GET", Paths: paths(""), Needs: access.OrganizationsRead, Endpoint: web.JSON(http.StatusOK, s.getInvitations),
-			Doc: web.Doc{Summary: "List invitations", Text: "By creation, also those that are over.", Errors: problems{ErrNotFound, ErrCursor}, Example: invitationList{100, nil, []invitationForm{exampleInvitation}}}},
+			Doc: web.Doc{Summary: "List invitations", Text: "By creation, also those that are over.", Errors: problems{ErrNotFound, secret.ErrCursor}, Example: invitationList{100, nil, []invitationForm{exampleInvitation}}}},
 		{Method: "POST", Paths: paths(""), Needs: access.OrganizationsWrite, Endpoint: web.JSON(http.StatusCreated, s.postInvitation),
 			Doc: web.Doc{Summary: "Invite somebody", Text: "Mails a link that works once, for a week, and takes back the one that was sent to the address before. Whoever invites must be able to give the roles, now and when the invitation is accepted.",
 				Errors: append(problems{user.ErrEmail}, sending...), Request: exampleInvite, Example: exampleInvitation}},

@@ -2,19 +2,12 @@ package org
 
 import (
 	"context"
-	"crypto/hmac"
-	"encoding/base64"
 
 	"github.com/cardea-id/cardea/internal/access"
-	"github.com/cardea-id/cardea/internal/problem"
-	"github.com/cardea-id/cardea/internal/secret"
 )
 
 // MaxPage is the most that one page of a list holds.
 const MaxPage = 500
-
-// ErrCursor refuses a cursor that was not made for the list it comes with.
-var ErrCursor = problem.New(problem.Invalid, "invalid_cursor", "The cursor is not one of ours, or belongs to another list.")
 
 // A Page asks for a part of a list.
 type Page struct {
@@ -71,12 +64,13 @@ func (s *Service) Members(ctx context.Context, by access.Actor, organization str
 	return list, next, err
 }
 
-// cursor names the place after last in a list. It is signed under the tenant's key
-// together with the list, its filter and whoever reads it, so that it can neither be
-// altered nor carried elsewhere.
+// cursor names the place after last in a list, for the one who reads it.
 func (s *Service) cursor(ctx context.Context, by access.Actor, list, filter, last string) (string, error) {
-	mac, err := s.cursorMAC(ctx, by, list, filter, last)
-	return base64.RawURLEncoding.EncodeToString(append(mac, last...)), err
+	box, err := s.Tenants.Box(ctx, by.Tenant)
+	if err != nil {
+		return "", err
+	}
+	return box.Cursor(listOf(by, list, filter), last), nil
 }
 
 // place is where a page begins: behind the id of its cursor.
@@ -84,26 +78,13 @@ func (s *Service) place(ctx context.Context, by access.Actor, list, filter strin
 	if p.Cursor == "" {
 		return "", nil
 	}
-	const macLength = 16
-	raw, err := base64.RawURLEncoding.DecodeString(p.Cursor)
-	if err != nil || len(raw) <= macLength || !secret.IsID(string(raw[macLength:])) {
-		return "", ErrCursor
-	}
-	place := string(raw[macLength:])
-	mac, err := s.cursorMAC(ctx, by, list, filter, place)
+	box, err := s.Tenants.Box(ctx, by.Tenant)
 	if err != nil {
 		return "", err
 	}
-	if !hmac.Equal(raw[:macLength], mac) {
-		return "", ErrCursor
-	}
-	return place, nil
+	return box.Place(listOf(by, list, filter), p.Cursor)
 }
 
-func (s *Service) cursorMAC(ctx context.Context, by access.Actor, list, filter, place string) ([]byte, error) {
-	box, err := s.Tenants.Box(ctx, by.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	return secret.MAC(box.Derive("organization list cursor"), list+"\x00"+by.Name+"\x00"+filter+"\x00"+place), nil
+func listOf(by access.Actor, list, filter string) string {
+	return list + "\x00" + by.Name + "\x00" + filter
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/user"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -19,7 +20,7 @@ func (s *Service) memberRoutes() []web.Route {
 	const one = all + "/{userid}"
 	return []web.Route{
 		{Method: "GET", Paths: []string{all}, Needs: access.OrganizationsRead, Endpoint: web.JSON(http.StatusOK, s.getMembers),
-			Doc: web.Doc{Summary: "List members", Text: "By the users' creation.", Errors: problems{ErrNotFound, ErrCursor}, Example: memberList{100, nil, []memberForm{exampleMember}}}},
+			Doc: web.Doc{Summary: "List members", Text: "By the users' creation.", Errors: problems{ErrNotFound, secret.ErrCursor}, Example: memberList{100, nil, []memberForm{exampleMember}}}},
 		{Method: "POST", Paths: []string{all}, Needs: access.OrganizationsWrite, Endpoint: web.JSON(http.StatusOK, s.postMembers),
 			Doc: web.Doc{Summary: "Add members", Text: "At most 500 at a time. Whoever is a member already keeps their roles and status unless role_ids are given.",
 				Errors: problems{ErrNotFound, user.ErrNotFound, ErrTooMany, ErrRole, ErrLastOwner, role.ErrGrant}, Request: exampleAddMembers, Example: addedMembers{true}}},

@@ -12,6 +12,7 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/user"
 	"github.com/cardea-id/cardea/internal/web"
 )
@@ -29,7 +30,7 @@ func (s *Service) tenantRoutes() []web.Route {
 	return []web.Route{
 		{Method: "GET", Paths: []string{all}, Needs: access.OrganizationsRead, Endpoint: web.JSON(http.StatusOK, s.getTenants),
 			Doc: web.Doc{Summary: "List organizations, newer form", Text: "By creation. search looks for a part of name, display name or slug, whatever search_field says.",
-				Errors: problems{ErrCursor}, Example: tenantList{100, nil, []tenantForm{exampleTenant}}}},
+				Errors: problems{secret.ErrCursor}, Example: tenantList{100, nil, []tenantForm{exampleTenant}}}},
 		{Method: "POST", Paths: []string{all}, Needs: access.OrganizationsWrite, Endpoint: web.JSON(http.StatusCreated, s.postTenant),
 			Doc: web.Doc{Summary: "Add an organization, newer form", Text: "slug is made of name if it is absent. domains are those whose addresses may belong to it; to prove one, see the calls on domains.",
 				Errors: wrong, Request: exampleTenantWanted, Example: exampleTenant}},
@@ -41,7 +42,7 @@ func (s *Service) tenantRoutes() []web.Route {
 		{Method: "DELETE", Paths: []string{one}, Needs: access.OrganizationsWrite, Endpoint: web.JSON(http.StatusOK, s.deleteTenant),
 			Doc: web.Doc{Summary: "Delete an organization, newer form", Errors: problems{ErrNotFound}, Example: success{true}}},
 		{Method: "GET", Paths: []string{one + "/audit"}, Needs: access.LogsRead, Endpoint: web.JSON(http.StatusOK, s.getAudit),
-			Doc: web.Doc{Summary: "List an organization's events", Text: "Newest first.", Errors: problems{ErrNotFound, ErrCursor}, Example: auditList{100, nil, []auditEntry{exampleEvent}}}},
+			Doc: web.Doc{Summary: "List an organization's events", Text: "Newest first.", Errors: problems{ErrNotFound, secret.ErrCursor}, Example: auditList{100, nil, []auditEntry{exampleEvent}}}},
 		{Method: "GET", Paths: []string{"/api/v1/users/{userid}/tenants"}, Needs: access.OrganizationsRead, Endpoint: web.JSON(http.StatusOK, s.getUsersTenants),
 			Doc: web.Doc{Summary: "List a user's organizations, newer form", Errors: problems{user.ErrNotFound}, Example: exampleUsersTenants}},
 	}
