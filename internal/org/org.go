@@ -125,7 +125,8 @@ func (p Policy) Allows(way string) bool {
 	return false
 }
 
-// Branding is how the organization's pages look. Empty fields mean the tenant's.
+// Branding is how pages look on the way into the organization. Empty fields mean the
+// tenant's; with a name or a logo of its own the tenant's logo is not shown.
 type Branding struct {
 	Name    string `json:"name"`
 	LogoURL string `json:"logo_url"`
@@ -279,7 +280,7 @@ func (s *Service) Find(ctx context.Context, db database.Reader, tenant, id strin
 
 // BySlug returns the organization of a slug, also one that is disabled, or ErrNotFound.
 func (s *Service) BySlug(ctx context.Context, db database.Reader, tenant, slug string) (Organization, error) {
-	if !utf8.ValidString(slug) {
+	if !utf8.ValidString(slug) || strings.ContainsRune(slug, 0) {
 		return Organization{}, ErrNotFound
 	}
 	return findOrganization(ctx, db, tenant, "slug", slug)
@@ -291,7 +292,7 @@ func (s *Service) Named(ctx context.Context, db database.Reader, tenant, name st
 	if secret.IsID(name) {
 		return s.Find(ctx, db, tenant, name)
 	}
-	if strings.HasPrefix(name, "org_token_") && utf8.ValidString(name) {
+	if strings.HasPrefix(name, "org_token_") && utf8.ValidString(name) && !strings.ContainsRune(name, 0) {
 		return findOrganization(ctx, db, tenant, "token", name)
 	}
 	return s.BySlug(ctx, db, tenant, name)

@@ -81,6 +81,7 @@ func (s *Service) invitationPage(ctx context.Context, v *visit, token string) (*
 	if err != nil {
 		return nil, in, err
 	}
+	v.view.Brand = brandOf(v.view.Brand, o)
 	p := &page.Invitation{View: v.view, Organization: organizationOf(o), Address: in.Email, Token: token, Action: pathInvitation}
 	if len(v.sessions) == 0 {
 		return p, in, nil

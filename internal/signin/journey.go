@@ -200,6 +200,7 @@ func (s *Service) identify(w http.ResponseWriter, r *http.Request, signUp bool) 
 }
 
 func (s *Service) firstAgain(w http.ResponseWriter, r *http.Request, v *visit, a attempt, err error) error {
+	s.dress(r, v, a)
 	switch p := s.firstPage(r.Context(), v, a).(type) {
 	case *page.SignUp:
 		return again(w, r, &p.View, err, p)
@@ -298,6 +299,9 @@ func (s *Service) showProved(w http.ResponseWriter, r *http.Request, v *visit, a
 		return err
 	}
 	holding := a.Request.SSO != nil && a.Request.SSO.Held != nil
+	if lacking.entry.ID != "" {
+		v.view.Brand = brandOf(v.view.Brand, lacking.entry.Organization)
+	}
 	switch {
 	case lacking.entry.refused != nil && !holding:
 		return s.showRefused(w, r, v, a, lacking, u)

@@ -56,7 +56,7 @@ func (s *Service) Mount(r *web.Router) {
 	}
 	r.Add(web.Route{Method: "GET", Paths: []string{stylePath}, Public: true, Page: true,
 		Endpoint: web.Endpoint{Handler: web.Handler(s.getStyle), Media: "text/css"},
-		Doc:      web.Doc{Tag: "Hosted pages", Summary: "The tenant's colours"}})
+		Doc:      web.Doc{Tag: "Hosted pages", Summary: "The tenant's colours, or with organization=<id> those of one of its organizations"}})
 	r.Add(pageRoute("GET", "/.well-known/change-password", "Where password managers send people", func(w http.ResponseWriter, r *http.Request) error {
 		return to(w, r, page.PasswordPath)
 	}, nil))
@@ -79,16 +79,4 @@ func pageRoute(method, path, summary string, handler web.Handler, errors problem
 		e.Takes = "application/x-www-form-urlencoded"
 	}
 	return web.Route{Method: method, Paths: []string{path}, Public: true, Own: true, Page: true, Endpoint: e, Doc: web.Doc{Tag: "Hosted pages", Summary: summary, Errors: errors}}
-}
-
-func (s *Service) getStyle(w http.ResponseWriter, r *http.Request) error {
-	t, err := s.Tenants.ByID(r.Context(), web.ActorOf(r.Context()).Tenant)
-	if err != nil {
-		return err
-	}
-	b := t.Settings.Branding
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=60")
-	_, err = w.Write(page.StyleSheet(page.Colors{Accent: b.Accent, Background: b.Background}))
-	return err
 }

@@ -92,6 +92,7 @@ type Service struct {
 	answers database.Fresh[encoded] // of getSession
 	belongs database.Fresh[[]org.Membership]
 	related database.Fresh[[]string] // of getRelatedOrigins
+	looks   database.Fresh[org.Organization]
 }
 
 // A Start is what an attempt is begun with.

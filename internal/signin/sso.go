@@ -140,6 +140,7 @@ func (s *Service) toProvider(w http.ResponseWriter, r *http.Request, v *visit, a
 	if sent.Form == nil {
 		return to(w, r, sent.Location)
 	}
+	s.dress(r, v, a)
 	p := &page.FormPost{View: v.view, Action: sent.Form.Action, Fields: []page.Pair{{Name: "SAMLRequest", Value: sent.Form.SAMLRequest}}}
 	if sent.Form.RelayState != "" {
 		p.Fields = append(p.Fields, page.Pair{Name: "RelayState", Value: sent.Form.RelayState})
@@ -300,6 +301,7 @@ func (s *Service) getSSO(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	v.view.Brand = brandOf(v.view.Brand, o)
 	p := &page.SSOContinue{View: v.view, Organization: organizationOf(o), Person: personThere(who), Flow: handle, Action: pathSSO, BackURL: pathSignIn}
 	return page.Render(w, r, http.StatusOK, p)
 }
@@ -372,7 +374,11 @@ func (s *Service) backFromSSO(w http.ResponseWriter, r *http.Request, v *visit, 
 	if !ok {
 		return failed
 	}
-	a.Request.SSO = &fromSSO{Organization: who.OrganizationID, Connection: f.Connection}
+	from := &fromSSO{Organization: who.OrganizationID, Connection: f.Connection}
+	if before := a.Request.SSO; from.Organization == "" && before != nil {
+		from.Organization = before.Organization
+	}
+	a.Request.SSO = from
 	if err := s.fail(ctx, v, a, "", methodSSO, p.Code); err != nil {
 		return err
 	}

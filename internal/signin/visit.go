@@ -293,6 +293,7 @@ func (s *Service) form(step func(w http.ResponseWriter, r *http.Request, v *visi
 			return err
 		}
 		v.speak(w, r, a)
+		s.dress(r, v, a)
 		v.view.Here = withState(formHome(r.URL.Path), v.view.State) // in another language the form is empty again
 		if !a.FinishedAt.IsZero() {
 			return s.show(w, r, v, a)
@@ -321,6 +322,7 @@ func (s *Service) see(show func(w http.ResponseWriter, r *http.Request, v *visit
 			return err
 		}
 		v.speak(w, r, a)
+		s.dress(r, v, a)
 		return show(w, r, v, a)
 	}
 }
