@@ -85,7 +85,7 @@ var verifiers = map[string]string{
 	"POST /account/linked/mine":              "no secret: the browser's session decides",
 	"POST /account/linked/remove":            "no secret: the browser's session decides",
 
-	"POST /api/v1/auth/social/{connection}/nonce": "no secret: it begins a sign-in elsewhere",
+	"POST /api/v1/auth/social/{connection}/nonce": ratelimit.Begin.Name,
 	"POST /api/v1/auth/social/{connection}/token": "a state is random and used up by one try",
 
 	"POST /api/v1/auth/mfa/token":    ratelimit.ClientSecret.Name,
@@ -114,7 +114,7 @@ var verifiers = map[string]string{
 	"POST /oauth2/device_authorization":                                ratelimit.DeviceStarts.Name,
 	"POST /oauth2/register":                                            ratelimit.Registration.Name,
 	"POST /oauth2/userinfo":                                            "an access token is signed",
-	"POST /oauth2/authorize":                                           "no secret: it begins a sign-in",
+	"POST /oauth2/authorize":                                           ratelimit.Begin.Name,
 	"POST /oauth2/authorize/consent":                                   "no secret: the browser's session decides",
 	"POST /oauth2/logout":                                              "no secret: a hint is signed",
 	"POST /oauth2/logout/confirm":                                      "no secret: the browser's session decides",

@@ -10,7 +10,8 @@ import (
 
 // noteUse reports whether a name is used for the first time, and remembers it. It is
 // one statement, so that of many at once one is the first. What is noted here is
-// authentic: strangers can not fill the table.
+// authentic and, where anybody could have made it, counted: strangers can not fill the
+// table.
 func (s *Service) noteUse(ctx context.Context, tenant string, name []byte, until time.Time) (first bool, err error) {
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		n, err := tx.Exec(ctx, `

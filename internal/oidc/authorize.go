@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/signin"
@@ -38,7 +39,7 @@ const tagAuthorization = "Authorization"
 
 // authorizeRoutes are those of the authorization endpoint.
 func (s *Service) authorizeRoutes() []web.Route {
-	refused := []*problem.Problem{errRequest, errRedirect, errClient, errStale, errRequestURI}
+	refused := []*problem.Problem{errRequest, errRedirect, errClient, errStale, errRequestURI, ratelimit.ErrLimited}
 	endpoint := func(h web.Handler, takes string) web.Endpoint {
 		return web.Endpoint{Handler: h, Media: "text/html", Takes: takes}
 	}
@@ -60,7 +61,7 @@ func (s *Service) authorizeRoutes() []web.Route {
 			Endpoint: withForm(web.JSON(http.StatusCreated, func(context.Context, access.Actor, struct{}) (pushed, error) { return pushed{}, nil }), s.postPAR),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Push an authorization request",
 				Text:    "RFC 9126: the parameters of the authorization endpoint in a form, and what proves the client. The browser is then sent there with client_id and request_uri only.",
-				Errors:  []*problem.Problem{errRequest, errClient, errRedirect, errResponseType, errRequestObject, errRequestURI, errSelfRegistered, errScope, errTarget, errUnauthorized, errProof},
+				Errors:  []*problem.Problem{errRequest, errClient, errRedirect, errResponseType, errRequestObject, errRequestURI, errSelfRegistered, errScope, errTarget, errUnauthorized, errProof, ratelimit.ErrLimited},
 				Example: pushed{requestURIPrefix + "4XR6GVT2ZBSDLW7E5QJ3KUYAHM", 60}}},
 	}
 }
@@ -104,6 +105,8 @@ type journey struct {
 	handle   string    // of the stored request; empty if it is not stored
 	at       time.Time // when the browser came with it
 	returned bool      // from signing in
+	proven   bool      // the application has pushed it, and proved itself
+	counted  bool      // against what a stranger may have us store
 	// place is the organization that the session acts in for this request, or the one that
 	// it would have to show more for. enter is the session that has to choose one.
 	place session.Entry
@@ -289,12 +292,20 @@ func (s *Service) resume(w http.ResponseWriter, r *http.Request, j *journey, han
 	return nil
 }
 
-// keep stores the request of a journey and returns the handle.
+// keep stores the request of a journey and returns the handle. Strangers have us store
+// only so many: ratelimit.ErrLimited.
 func (s *Service) keep(ctx context.Context, j *journey, browser []byte, lifetime time.Duration) (string, error) {
 	handle, hash := secret.NewToken()
-	return handle, s.DB.Write(ctx, func(tx *database.Tx) error {
+	err := s.DB.Write(ctx, func(tx *database.Tx) error {
+		if !j.proven {
+			if err := s.SignIn.CountStart(ctx, tx, j.by); err != nil {
+				return err
+			}
+		}
 		return insertRequest(ctx, tx, j.by.Tenant, hash, browser, j.request, lifetime)
 	})
+	j.counted = err == nil && !j.proven
+	return handle, err
 }
 
 // browser is the name of the browser, as page.Browser has it. A new name is made part
@@ -442,6 +453,7 @@ func (s *Service) signIn(w http.ResponseWriter, r *http.Request, j *journey, mis
 		After: j.after(j.at), UserID: j.UserID, SignUp: !j.returned && j.prompts(promptCreate),
 		SelectAccount: missing.Is(errSelectRequired) || !j.returned && j.prompts(promptSelect),
 		Organization:  j.Organization, Enter: j.enter, Connection: j.Connection,
+		Counted: j.counted,
 	}
 	if j.returned {
 		start.Connection = ""
@@ -618,7 +630,7 @@ func (s *Service) postPAR(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	j := &journey{by: by, app: app}
+	j := &journey{by: by, app: app, proven: !app.IsPublic()}
 	if j.request, err = returnTo(app, f); errors.Is(err, errRedirect) {
 		err = errRequest.Saying("%s", errRedirect.Message).In("redirect_uri") // the code is one of registration
 	}
@@ -644,7 +656,7 @@ func (s *Service) postPAR(w http.ResponseWriter, r *http.Request) error {
 // bindRequest binds the code of a pushed request to the key of its DPoP proof (RFC
 // 9449, section 10.1).
 func (s *Service) bindRequest(r *http.Request, j *journey) error {
-	thumbprint, err := s.proof(r, j.by, "")
+	thumbprint, err := s.clientProof(r, j.by, j.app)
 	if err == nil && thumbprint != "" && j.Thumbprint != "" && thumbprint != j.Thumbprint {
 		err = errProof.Saying("The DPoP proof is of another key than dpop_jkt.")
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 
 	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/tenant"
 )
 
@@ -139,11 +140,22 @@ func plainAddress(s string) string {
 // to. An application that must bind its tokens and has not proved a key gets
 // errProof.
 func (s *Service) bind(r *http.Request, by access.Actor, app tenant.Application) (string, error) {
-	thumbprint, err := s.proof(r, by, "")
+	thumbprint, err := s.clientProof(r, by, app)
 	if err == nil && thumbprint == "" && app.OAuth.RequireDPoP {
 		err = errProof.Saying("This client must send a DPoP proof.")
 	}
 	return thumbprint, err
+}
+
+// clientProof is proof for an application. Anybody can speak for one that proves nothing,
+// with as many proofs as they like to make, so these are counted before they are noted.
+func (s *Service) clientProof(r *http.Request, by access.Actor, app tenant.Application) (string, error) {
+	if r.Header.Get("DPoP") != "" && app.IsPublic() {
+		if err := s.Limits.Take(r.Context(), by.Tenant, ratelimit.Proofs.For(ratelimit.Key("", by.IP))); err != nil {
+			return "", err
+		}
+	}
+	return s.proof(r, by, "")
 }
 
 // ofRefresh is the key that the refresh tokens of an application are bound to. One

@@ -43,7 +43,7 @@ func (s *Service) ssoRoutes() []web.Route {
 					{Name: "response_type", Text: "code"}, {Name: "redirect_uri", Text: "One that is registered, character by character"}, {Name: "state", Text: "Needed to swap the code; choose it at random"},
 					{Name: "connection", Text: "Id of a connection"}, {Name: "organization", Text: "Id of an organization"}, {Name: "domain", Text: "Of an organization"}, {Name: "login_hint", Text: "What the user is expected to type"},
 				},
-				Errors: []*problem.Problem{errRequest, errRedirect, errConnection, errSSO, tenant.ErrClient}}},
+				Errors: []*problem.Problem{errRequest, errRedirect, errConnection, errSSO, tenant.ErrClient, ratelimit.ErrLimited}}},
 		{Method: "GET", Paths: []string{"/api/v1/sso/oauth/accesstoken"}, Public: true, Own: true, Endpoint: notByHead(web.JSON(http.StatusOK, s.getAccessToken)),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Swap the code of a single sign-on", Text: "Code and state are those that came to redirect_uri. It works once.",
 				Errors: []*problem.Problem{errCode, tenant.ErrClient, ratelimit.ErrLimited},

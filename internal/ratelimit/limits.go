@@ -58,6 +58,15 @@ var (
 	// passkey, as every look at the sign-in page does. Key("", address).
 	Challenges = Limit{Name: "passkey_challenges", Count: 300, Per: 5 * time.Minute}
 
+	// Begin bounds what strangers have us store by beginning to sign in: requests of
+	// applications, also pushed ones of those that prove nothing, and attempts. It is
+	// wide, because whole offices share an address in the morning. Key("", address).
+	Begin = Limit{Name: "begin", Count: 600, Per: 10 * time.Minute}
+
+	// Proofs bounds the DPoP proofs that are remembered as used for applications that
+	// prove nothing: anybody can make a key and sign with it. Key("", address).
+	Proofs = Limit{Name: "dpop_proofs", Count: 1200, Per: 10 * time.Minute}
+
 	// SignUp bounds the accounts made from one place. Key("", address).
 	SignUp = Limit{Name: "signup", Count: 20, Per: time.Hour}
 
@@ -85,6 +94,6 @@ var (
 // Limits is the table, for the manual and for tests.
 var Limits = []Limit{
 	SignIn, Account, SignInAddress, SecondFactor, Send, Resend, SendAddress,
-	SMSRange, SMSCountry, CodeTries, Redeem, Challenges, SignUp,
+	SMSRange, SMSCountry, CodeTries, Redeem, Challenges, Begin, Proofs, SignUp,
 	ClientSecret, APIKey, UserCode, DeviceStarts, Registration,
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/social"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/web"
@@ -23,7 +24,7 @@ func (s *Service) mountSocialAPI(r *web.Router) {
 	wrong := problems{social.ErrNotFound, social.ErrDisabled, ErrNotOffered}
 	for _, route := range []web.Route{
 		{Method: "POST", Paths: []string{root + "nonce"}, Endpoint: api(s, s.postNonce),
-			Doc: web.Doc{Summary: "Begin a sign-in by an ID token", Text: "Give the nonce to the provider's script, such as Google's One Tap. It is good for half an hour.", Errors: wrong, Example: exampleNonce}},
+			Doc: web.Doc{Summary: "Begin a sign-in by an ID token", Text: "Give the nonce to the provider's script, such as Google's One Tap. It is good for half an hour.", Errors: append(problems{ratelimit.ErrLimited}, wrong...), Example: exampleNonce}},
 		{Method: "POST", Paths: []string{root + "token"}, Endpoint: api(s, s.postCredential),
 			Doc: web.Doc{Summary: "Sign in by an ID token", Text: "Takes the provider's ID token with the nonce, once. Who is new is signed up if the provider vouches for their e-mail address and the tenant allows it.",
 				Errors:  append(problems{social.ErrFlow, social.ErrUpstream, social.ErrCancelled, ErrAttempt, ErrDisabled, ErrNoAccount, ErrLinkRequired, ErrSecondFactor, ErrSSORequired, ErrOrganizationWay}, wrong...),
@@ -52,6 +53,9 @@ func (s *Service) postNonce(ctx context.Context, c *call, in nonceRequest) (out 
 	}
 	var a attempt
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		if err := s.countAttempt(ctx, tx, c.visit); err != nil {
+			return err
+		}
 		a, _, err = insertAttempt(ctx, tx, c.by.Tenant, request{Application: c.app.ID, From: c.from}, nil)
 		return err
 	})

@@ -115,6 +115,9 @@ type Start struct {
 	// Connection is the id of the connection, of an organization or of another service, to
 	// sign in by.
 	Connection string
+	// Counted says that this start has been counted with the request that it is for, see
+	// CountStart.
+	Counted bool
 }
 
 // Begin stores an attempt that only this browser can go on with, and returns where to
@@ -124,6 +127,7 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request, st Start) (locat
 	if err != nil {
 		return "", err
 	}
+	v.counted = st.Counted
 	a, handle, err := s.begin(r.Context(), v, requestOf(st))
 	if err != nil {
 		return "", err
@@ -142,10 +146,32 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request, st Start) (locat
 func (s *Service) begin(ctx context.Context, v *visit, req request) (a attempt, handle string, err error) {
 	req.From = v.from
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		if err := s.countAttempt(ctx, tx, v); err != nil {
+			return err
+		}
 		a, handle, err = insertAttempt(ctx, tx, v.by.Tenant, req, hashOf(v.browser))
 		return err
 	})
 	return a, handle, err
+}
+
+// countAttempt is CountStart for an attempt, unless it is counted already or a server
+// with an API key begins it, which does so for many people.
+func (s *Service) countAttempt(ctx context.Context, tx *database.Tx, v *visit) error {
+	if v.counted || v.backend {
+		return nil
+	}
+	return s.CountStart(ctx, tx, v.by)
+}
+
+// CountStart counts what a stranger has us store by beginning to sign in, by their
+// address. It returns ratelimit.ErrLimited when that is too much; who has no address is
+// no stranger.
+func (s *Service) CountStart(ctx context.Context, tx *database.Tx, by access.Actor) error {
+	if by.IP == "" {
+		return nil
+	}
+	return s.Limits.TakeWithin(ctx, tx, by.Tenant, ratelimit.Begin.For(ratelimit.Key("", by.IP)))
 }
 
 // A proof is what a step has shown.

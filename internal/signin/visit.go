@@ -25,6 +25,7 @@ import (
 type visit struct {
 	by       access.Actor
 	backend  bool // it comes from a server with an API key, which asks for many people
+	counted  bool // what it begins is counted already, see CountStart
 	tenant   tenant.Tenant
 	app      tenant.Application // that calls; the zero value on pages, and if a call names none
 	origin   string             // the tenant's, see tenant.Service.Origin
