@@ -296,10 +296,10 @@ type PortalTrace struct {
 // Tab is where the page stands in the menu.
 func (p *PortalTrace) Tab() string { return p.Base + "/connections" }
 
-// A TraceStep is one check.
+// A TraceStep is one check. Name is what programs call it, Word what it is about.
 type TraceStep struct {
-	Name, Expected, Received string
-	OK                       bool
+	Name, Word, Expected, Received string
+	OK                             bool
 }
 
 // PortalDirectories lists directories and offers to add one. The form sends "type".

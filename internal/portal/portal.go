@@ -113,7 +113,7 @@ func (s *Service) Mount(r *web.Router) {
 		}
 		r.Add(pageRoute(p.method, p.path, p.summary, handler, errors))
 	}
-	r.Add(pageRoute("GET", sso.TestPath("{trace}"), "Page: where a test of a connection ends", s.pageTested, nil))
+	r.Add(pageRoute("GET", sso.TestPath("{trace}"), "Page: where a test of a connection ends", s.pageTested, problems{sso.ErrTrace}))
 }
 
 // pageRoute is a page, or a form that leads to one.

@@ -79,7 +79,7 @@ func (s *Service) pageTrace(w http.ResponseWriter, r *http.Request, v *visit) er
 		AtProvider: t.Fix.Side == sso.AtProvider, Seen: seen(t), AgainURL: own + "?step=" + page.StepTest, BackURL: own + "?step=" + page.StepSend,
 	}
 	for _, x := range t.Steps {
-		p.Steps = append(p.Steps, page.TraceStep{Name: x.Name, Expected: x.Expected, Received: x.Received, OK: x.OK})
+		p.Steps = append(p.Steps, page.TraceStep{Name: x.Name, Word: v.view.Text(sso.WordKey(x.Name)), Expected: x.Expected, Received: x.Received, OK: x.OK})
 	}
 	return page.Render(w, r, http.StatusOK, p)
 }
@@ -92,7 +92,7 @@ func seen(t sso.Trace) (out []page.SeenAttribute) {
 }
 
 // pageTested is where the browser of a test ends. With the link that the test was
-// begun by it goes on to what happened; anybody else learns nothing.
+// begun by it goes on to what happened; any other learns whether it went well.
 func (s *Service) pageTested(w http.ResponseWriter, r *http.Request) error {
 	trace := cleanID(r.PathValue("trace"))
 	for _, o := range openedOf(r) {
@@ -112,7 +112,11 @@ func (s *Service) pageTested(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 	}
-	return page.Render(w, r, http.StatusOK, &page.SSOTested{View: s.View(w, r)})
+	worked, err := s.Connections.Worked(r.Context(), web.ActorOf(r.Context()).Tenant, trace)
+	if err != nil {
+		return err
+	}
+	return page.Render(w, r, http.StatusOK, &page.SSOTested{View: s.View(w, r), OK: worked})
 }
 
 // triedAt finds the connection of the link's organization that a trace is of; empty if

@@ -91,12 +91,20 @@ func TestSingleSignOnIsSetUpByALink(t *testing.T) {
 		if !strings.HasPrefix(wrong.URL.Path, at+"/tests/") {
 			t.Errorf("the test ends at %s", wrong.URL)
 		}
-		signIn(t, w, b, at, "").Want(t, http.StatusOK).WantText(t, "It works", "What came at the last attempt", "firstName")
+		right := signIn(t, w, b, at, "").Want(t, http.StatusOK).WantText(t, "It works", "What came at the last attempt", "firstName")
 		if b.Cookie("__Host-cardea") != "" {
 			t.Error("a test has signed somebody in")
 		}
+		b.Get(t, wrong.URL.Path+"?lang=de").WantText(t, "Zielgruppe (Audience) conditions.audience")
+		b.Get(t, wrong.URL.Path+"?lang=en")
+		// Without the link one learns whether it went well, and no more.
 		other := w.Browser(apptest.BaseHost)
-		other.Get(t, "/sso-test/"+strings.TrimPrefix(wrong.URL.Path, at+"/tests/")).Want(t, http.StatusOK).WantText(t, "Close this page")
+		for p, text := range map[string]string{wrong.URL.Path: "It does not work yet", right.URL.Path: "It works"} {
+			other.Get(t, sso.TestPath(path.Base(p))).Want(t, http.StatusOK).WantText(t, text, "Close this page")
+		}
+		for _, id := range []string{acme.ID, "nothing"} {
+			other.Get(t, sso.TestPath(id)).Want(t, http.StatusNotFound)
+		}
 
 		b.Submit(t, b.Get(t, at+"?step=test").WantText(t, "Last attempts"), at+"/state", "active", "yes").WantText(t, "Switched on.")
 		if c := find(t, w, acme.ID, id); c.State != sso.Active {

@@ -72,6 +72,16 @@ func (s *Service) Trace(ctx context.Context, db database.Reader, by access.Actor
 	return t, err
 }
 
+// Worked reports whether a test went well, and nothing else of it, so that it may be told
+// to the browser that the test has ended in. It returns ErrTrace.
+func (s *Service) Worked(ctx context.Context, tenant, trace string) (bool, error) {
+	t, err := findTrace(ctx, s.DB, tenant, trace, s.DB.Now().Add(-keepTraces))
+	if err == nil && !t.Test {
+		err = ErrTrace
+	}
+	return t.Cause == "", err
+}
+
 const traceColumns = `id, connection_id, is_test, cause, detail, created_at`
 
 func scanTrace(row database.Scanner) (t Trace, err error) {
