@@ -247,6 +247,10 @@ func (s *site) refresh(t *testing.T, w *apptest.World, route web.Route, path str
 		if strings.Contains(path, "{sessionid}") {
 			s.values["sessionid"] = startSession(t, w, s.ID, s.values["userid"])
 		}
+		if strings.Contains(path, "/addresses") {
+			body := map[string]any{"type": "email", "value": newEmail(), "verified": true}
+			s.values["addressid"], _ = s.Post(t, "/api/v1/users/"+s.values["userid"]+"/addresses", body).Want(t, 201).Object(t)["id"].(string)
+		}
 	case strings.Contains(path, "{importid}") && s.values["importid"] == "": // one for all, since only a few may wait
 		s.values["importid"], _ = s.Post(t, "/api/v1/users/imports", fmt.Sprintf(`{"username": "brought%d"}`, n)).Want(t, 202).Object(t)["id"].(string)
 	case strings.Contains(path, "{userName}"):
@@ -400,7 +404,7 @@ func (s *site) body(route web.Route) any {
 	}
 	n := serial.Add(1)
 	return strings.NewReplacer(
-		"user@example.com", fmt.Sprintf("example%d@example.com", n), "ada@example.com", fmt.Sprintf("ada%d@example.com", n), `"username":"ada"`, fmt.Sprintf(`"username":"example%d"`, n),
+		"user@example.com", fmt.Sprintf("example%d@example.com", n), "ada@example.com", fmt.Sprintf("ada%d@example.com", n), "john@example.org", fmt.Sprintf("john%d@example.org", n), `"username":"ada"`, fmt.Sprintf(`"username":"example%d"`, n),
 		`"realm":"acme"`, fmt.Sprintf(`"realm":"acme%d"`, n), "6694c133565dfee5166d1cb9", s.Roles["digitanium_user"].ID, "6694c133565dfee5166d1cb7", s.permission,
 		"6694c154565dfee5166d1cc7", s.values["userid"], `"name":"test","display_name"`, fmt.Sprintf(`"name":"test %d","display_name"`, n), "crm-42", fmt.Sprintf("crm-%d", n),
 		`"slug":"test"`, fmt.Sprintf(`"slug":"test%d"`, n), "read:reports", fmt.Sprintf("read:reports%d", n),

@@ -206,6 +206,10 @@ func (s *Service) Mount(r *web.Router) {
 	} {
 		r.Add(route)
 	}
+	for _, route := range s.addressRoutes() {
+		route.Doc.Tag = tag
+		r.Add(route)
+	}
 }
 
 type getUsersRequest struct {

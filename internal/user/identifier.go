@@ -1,6 +1,7 @@
 package user
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -212,26 +213,28 @@ func loginKey(s string) string {
 	return fold(s)
 }
 
-// An identifier is one row of user_identifiers.
-type identifier struct{ kind, value string }
+// An identifier is one row of user_identifiers. The id is that of a further address.
+type identifier struct{ kind, value, id string }
 
-// identifiers are what u is found by. A username that equals the user's own
-// address adds nothing.
-func (u User) identifiers() []identifier {
+// isSame reports whether x and y are one row, of whatever kind.
+func (x identifier) isSame(y identifier) bool { return x.value == y.value }
+
+// identifiers are what u is found by, with further addresses. One that equals the primary
+// address, and a username that equals an address, add nothing.
+func (u User) identifiers(further ...Address) []identifier {
 	var out []identifier
-	add := func(kind, value string) {
-		for _, x := range out {
-			if x.value == value {
-				return
-			}
-		}
-		if value != "" {
-			out = append(out, identifier{kind, value})
+	add := func(kind, value, id string) {
+		x := identifier{kind, value, id}
+		if value != "" && !slices.ContainsFunc(out, x.isSame) {
+			out = append(out, x)
 		}
 	}
-	add("email", u.Email)
-	add("phone", u.Phone)
-	add("username", loginKey(u.Username))
+	add(KindEmail, u.Email, "")
+	add(KindPhone, u.Phone, "")
+	for _, a := range further {
+		add(a.Kind, a.Value, a.ID)
+	}
+	add(KindUsername, loginKey(u.Username), "")
 	return out
 }
 

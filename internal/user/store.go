@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -127,14 +128,14 @@ func claim(ctx context.Context, tx *database.Tx, tenant, user string, ids []iden
 	if len(ids) == 0 {
 		return nil
 	}
-	args := []any{tenant, user}
+	args := []any{tenant, user, tx.Millis()}
 	rows := make([]string, len(ids))
 	for i, x := range ids {
-		rows[i] = fmt.Sprintf("($1, $%d, $%d, $2)", len(args)+1, len(args)+2)
-		args = append(args, x.value, x.kind)
+		rows[i] = fmt.Sprintf("($1, $%d, $%d, $2, $%d, $3)", len(args)+1, len(args)+2, len(args)+3)
+		args = append(args, x.value, x.kind, orNull(x.id))
 	}
 	n, err := tx.Exec(ctx, `
-		INSERT INTO user_identifiers (tenant_id, value, kind, user_id) VALUES `+strings.Join(rows, ", ")+`
+		INSERT INTO user_identifiers (tenant_id, value, kind, user_id, id, added_at) VALUES `+strings.Join(rows, ", ")+`
 		ON CONFLICT (tenant_id, value) DO NOTHING`, args...)
 	if err != nil {
 		return fmt.Errorf("claim identifiers: %w", err)
@@ -145,13 +146,23 @@ func claim(ctx context.Context, tx *database.Tx, tenant, user string, ids []iden
 	return nil
 }
 
-// reclaim gives up what old was found by and takes what u is found by.
-func reclaim(ctx context.Context, tx *database.Tx, tenant string, old, u User) error {
-	gone, wanted := difference(old.identifiers(), u.identifiers()), difference(u.identifiers(), old.identifiers())
-	for _, x := range gone {
-		tx.Later("DELETE FROM user_identifiers WHERE tenant_id = $1 AND value = $2 AND user_id = $3", tenant, x.value, u.ID)
+// reclaim gives up what a user was found by and is no more, and takes what is new. What
+// has become of another kind stays the user's all the time.
+func reclaim(ctx context.Context, tx *database.Tx, tenant, user string, old, now []identifier) error {
+	for _, x := range difference(old, now) {
+		if !slices.ContainsFunc(now, x.isSame) {
+			tx.Later("DELETE FROM user_identifiers WHERE tenant_id = $1 AND value = $2 AND user_id = $3", tenant, x.value, user)
+		}
 	}
-	return claim(ctx, tx, tenant, u.ID, wanted)
+	var wanted []identifier
+	for _, x := range difference(now, old) {
+		if !slices.ContainsFunc(old, x.isSame) {
+			wanted = append(wanted, x)
+			continue
+		}
+		tx.Later("UPDATE user_identifiers SET kind = $4, id = $5, held_at = NULL WHERE tenant_id = $1 AND value = $2 AND user_id = $3", tenant, x.value, user, x.kind, orNull(x.id))
+	}
+	return claim(ctx, tx, tenant, user, wanted)
 }
 
 func difference(a, b []identifier) (out []identifier) {
@@ -170,13 +181,6 @@ func difference(a, b []identifier) (out []identifier) {
 func findUser(ctx context.Context, db database.Reader, tenant, id string) (User, error) {
 	u, err := scanUser(db.QueryRow(ctx, "SELECT "+columns+" FROM users WHERE tenant_id = $1 AND id = $2", tenant, id))
 	return u, notFound(err, "find user")
-}
-
-func findUserByIdentifier(ctx context.Context, db database.Reader, tenant, value string) (User, error) {
-	u, err := scanUser(db.QueryRow(ctx, `
-		SELECT `+columns+` FROM users
-		WHERE tenant_id = $1 AND id = (SELECT user_id FROM user_identifiers WHERE tenant_id = $1 AND value = $2)`, tenant, value))
-	return u, notFound(err, "find user by identifier")
 }
 
 func notFound(err error, doing string) error {
@@ -222,6 +226,7 @@ func deleteUser(ctx context.Context, tx *database.Tx, tenant, id string) error {
 	for _, x := range u.identifiers() {
 		tx.Later("DELETE FROM user_identifiers WHERE tenant_id = $1 AND value = $2 AND user_id = $3", tenant, x.value, id)
 	}
+	tx.Later("DELETE FROM user_identifiers WHERE tenant_id = $1 AND user_id = $2 AND id IS NOT NULL", tenant, id)
 	queueSearch(tx, tenant, id, id)
 	return nil
 }

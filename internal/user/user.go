@@ -3,6 +3,7 @@
 //
 //	Create, Update, Delete   one user, with its audit event in the same transaction
 //	Find, FindByLogin        by id; by username, e-mail address or phone number
+//	AddAddress, MakePrimary  further addresses beside the primary ones
 //	List, Count              pages by cursor, filters, search by part of a word
 //	Indexer                  keeps the search index behind the changes
 //
@@ -16,6 +17,7 @@ package user
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -220,12 +222,13 @@ func (s *Service) Find(ctx context.Context, db database.Reader, by access.Actor,
 }
 
 // FindByLogin returns the user of a username, e-mail address or phone number, in
-// whatever spelling. The actor needs users:read.
+// whatever spelling; further addresses count, see Match. The actor needs users:read.
 func (s *Service) FindByLogin(ctx context.Context, db database.Reader, by access.Actor, login string) (User, error) {
 	if err := by.Require(access.UsersRead); err != nil {
 		return User{}, err
 	}
-	return findUserByIdentifier(ctx, db, by.Tenant, loginKey(login))
+	m, err := findMatch(ctx, db, by.Tenant, loginKey(login))
+	return m.User, err
 }
 
 // A Change says what to alter of a user; nil fields stay as they are.
@@ -289,7 +292,16 @@ func (c Change) apply(u *User) (changed []string) {
 // needs users:write, and to change roles roles:write and what is in those given and
 // taken; to change how somebody with roles signs in, what is in theirs. ErrLastOwner if
 // the tenant would be left without an active owner.
+//
+// A further address that becomes the primary one stays proved; the primary one that was
+// there is the user's no more, see MakePrimary.
 func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, id string, c Change) (User, error) {
+	return s.update(ctx, tx, by, id, c, false)
+}
+
+// update is Update. It may keep a proved primary address that another one takes the place
+// of as a further one.
+func (s *Service) update(ctx context.Context, tx *database.Tx, by access.Actor, id string, c Change, keep bool) (User, error) {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return User{}, err
 	}
@@ -330,7 +342,7 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return User{}, err
 	}
 	u.ModifiedAt = tx.Now
-	if err := reclaim(ctx, tx, by.Tenant, old, u); err != nil {
+	if err := s.rename(ctx, tx, by.Tenant, old, &u, c, keep); err != nil {
 		return User{}, err
 	}
 	if err := updateUser(ctx, tx, by.Tenant, u, c.RoleIDs != nil); err != nil {
@@ -346,6 +358,29 @@ func (s *Service) Update(ctx context.Context, tx *database.Tx, by access.Actor, 
 		}
 	}
 	return u, audit.Append(tx, by, audit.Event{Action: "user.updated", Target: "user", TargetID: id, Detail: map[string]any{"changed": changed}})
+}
+
+// rename has u found by what it is found by from now on, which may be nothing new.
+func (s *Service) rename(ctx context.Context, tx *database.Tx, tenant string, old User, u *User, c Change, keep bool) error {
+	if slices.Equal(old.identifiers(), u.identifiers()) {
+		return nil
+	}
+	mine, err := listAddresses(ctx, tx, tenant, u.ID)
+	if err != nil {
+		return err
+	}
+	was := old.identifiers(mine...)
+	for _, a := range mine {
+		u.EmailVerified = u.EmailVerified || a.Value == u.Email && !a.Held && c.EmailVerified == nil
+		u.PhoneVerified = u.PhoneVerified || a.Value == u.Phone && !a.Held && c.PhoneVerified == nil
+	}
+	if keep && old.Email != u.Email && old.EmailVerified {
+		mine = append(mine, Address{ID: tx.NewID(), Kind: KindFurtherEmail, Value: old.Email})
+	}
+	if keep && old.Phone != u.Phone && old.PhoneVerified {
+		mine = append(mine, Address{ID: tx.NewID(), Kind: KindFurtherPhone, Value: old.Phone})
+	}
+	return reclaim(ctx, tx, tenant, u.ID, was, u.identifiers(mine...))
 }
 
 // isSensitive reports whether c touches how the user signs in.
