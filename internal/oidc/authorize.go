@@ -185,7 +185,11 @@ func (s *Service) judge(ctx context.Context, j *journey, f form) (answerable boo
 
 // read reads what a request asks for, once it is certain where its answer goes.
 func (s *Service) read(ctx context.Context, j *journey, f form) error {
-	if err := j.request.read(j.app, f); err != nil {
+	issuer, err := s.issuer(ctx, j.by.Tenant)
+	if err != nil {
+		return err
+	}
+	if err := j.request.read(reaching(j.app, issuer), f); err != nil {
 		return err
 	}
 	hint := f.get("id_token_hint")

@@ -107,12 +107,12 @@ func (s *Service) postDevice(w http.ResponseWriter, r *http.Request) error {
 	if !app.May(tenant.GrantDevice) {
 		return errUnauthorized
 	}
-	var q request
-	if err := q.readScope(app, f); err != nil {
-		return err
-	}
 	issuer, err := s.issuer(r.Context(), by.Tenant)
 	if err != nil {
+		return err
+	}
+	var q request
+	if err := q.readScope(reaching(app, issuer), f); err != nil {
 		return err
 	}
 	code, typed, err := s.startDevice(r.Context(), by, app, q)

@@ -32,8 +32,12 @@ func (s *Service) byPassword(ctx context.Context, c call) (tokenAnswer, error) {
 	if err != nil {
 		return tokenAnswer{}, err
 	}
+	issuer, err := s.issuer(ctx, c.by.Tenant)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
 	var q request
-	if err := q.readScope(c.app, c.form); err != nil {
+	if err := q.readScope(reaching(c.app, issuer), c.form); err != nil {
 		return tokenAnswer{}, err
 	}
 	if c.tenant.Settings.SignIn.NoPassword {

@@ -278,6 +278,13 @@ func mayHave(app tenant.Application, scope string) bool {
 	return slices.Contains(token.Scopes, scope) || slices.Contains(app.OAuth.Scopes, scope)
 }
 
+// reaching returns an application with the issuer among the resources that it may name:
+// it needs no registration for what a token is for that names none.
+func reaching(app tenant.Application, issuer string) tenant.Application {
+	app.OAuth.Resources = append(slices.Clone(app.OAuth.Resources), issuer)
+	return app
+}
+
 // readResources reads where the access token is to be used (RFC 8707).
 func (q *request) readResources(app tenant.Application, f form) error {
 	q.Resources = f.all("resource")

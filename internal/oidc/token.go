@@ -198,8 +198,12 @@ func (s *Service) bySelf(ctx context.Context, c call) (tokenAnswer, error) {
 	if err != nil {
 		return tokenAnswer{}, err
 	}
+	issuer, err := s.issuer(ctx, c.by.Tenant)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
 	audience := c.form.all("resource")
-	if _, err := narrow(audience, c.app.OAuth.Resources); err != nil {
+	if _, err := narrow(audience, reaching(c.app, issuer).OAuth.Resources); err != nil {
 		return tokenAnswer{}, err
 	}
 	tokens, err := s.Tokens.IssueSelf(ctx, c.tenant, c.app, scope, audience, c.thumbprint)

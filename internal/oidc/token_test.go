@@ -636,6 +636,37 @@ func TestUserinfo(t *testing.T) {
 	})
 }
 
+// A token for a resource is worth nothing here, unless it is for both (RFC 9068, section
+// 4; RFC 8707).
+func TestUserinfoRefusesTokensForOthers(t *testing.T) {
+	withProvider(t, func(t *testing.T, p *provider) {
+		p.ann(t)
+		const api = "https://api.example.com"
+		a := p.app(t, tenant.OAuth{Resources: []string{api}})
+		b := p.signedIn(t)
+		ask := func(resources ...string) (apptest.Answer, issued) {
+			code, verifier := p.asked(t, b, a, url.Values{"resource": resources})
+			got := wantTokens(t, p.tokens(t, a, "grant_type", "authorization_code", "code", code, "redirect_uri", redirectURI, "code_verifier", verifier))
+			return p.client.With("Authorization", "Bearer "+got.Access).Get(t, "/oauth2/userinfo"), got
+		}
+		none, _ := ask()
+		none.Want(t, http.StatusOK)
+		ours, _ := ask(origin)
+		ours.Want(t, http.StatusOK)
+		theirs, _ := ask(api)
+		wantOAuth(t, theirs, 401, "invalid_token")
+		if got := theirs.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, `Bearer realm="cardea", error="invalid_token"`) {
+			t.Errorf("WWW-Authenticate is %q", got)
+		}
+		both, got := ask(api, origin)
+		both.Want(t, http.StatusOK)
+		narrowed := wantTokens(t, p.tokens(t, a, "grant_type", "refresh_token", "refresh_token", got.Refresh, "resource", api))
+		wantOAuth(t, p.client.With("Authorization", "Bearer "+narrowed.Access).Get(t, "/oauth2/userinfo"), 401, "invalid_token")
+		again := wantTokens(t, p.tokens(t, a, "grant_type", "refresh_token", "refresh_token", narrowed.Refresh, "resource", origin))
+		p.client.With("Authorization", "Bearer "+again.Access).Get(t, "/oauth2/userinfo").Want(t, http.StatusOK)
+	})
+}
+
 // The claims parameter gets claims without their scope (OpenID Connect Core, section 5.5).
 func TestUserinfoHasTheClaimsAskedFor(t *testing.T) {
 	withProvider(t, func(t *testing.T, p *provider) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -20,7 +21,7 @@ func (s *Service) userinfoRoutes() (routes []web.Route) {
 		route := web.Route{Method: method, Paths: append([]string{pathUserinfo}, realms(keycloak+"userinfo")...), Public: true, Own: true,
 			Endpoint: web.Endpoint{Handler: web.Handler(s.userinfo), Status: http.StatusOK, Out: reflect.TypeFor[claims]()},
 			Doc: web.Doc{Tag: tag, Summary: "Get the claims of a token's user",
-				Text:   "OpenID Connect Core, section 5.3. The access token comes as Authorization: Bearer or, if it is bound to a key, DPoP; a POST may have it in its form. Which claims there are depends on its scope, and on the claims parameter.",
+				Text:   "OpenID Connect Core, section 5.3. The access token comes as Authorization: Bearer or, if it is bound to a key, DPoP; a POST may have it in its form. It must be for the issuer, as one is that was asked for without resource. Which claims there are depends on its scope, and on the claims parameter.",
 				Errors: []*problem.Problem{errRequest, errNoToken, errToken, errInsufficient, errProof}, Example: exampleClaims}}
 		if method == "POST" {
 			route.Doc.Summary = "Get the claims of a token's user, by POST"
@@ -51,6 +52,9 @@ func (s *Service) userinfo(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := s.checkBinding(r, by, a, text, scheme); err != nil {
+		return err
+	}
+	if err := s.checkAudience(r.Context(), by.Tenant, a); err != nil {
 		return err
 	}
 	if !a.Has("openid") || a.UserID == "" {
@@ -121,6 +125,17 @@ func (s *Service) checkBinding(r *http.Request, by access.Actor, a token.Access,
 		return errToken.Because("bound to another key")
 	}
 	return nil
+}
+
+// checkAudience refuses a token that is not for us (RFC 9068, section 4): a resource that
+// was sent one for itself must not learn more by it than stands in it (RFC 9700, section
+// 2.3).
+func (s *Service) checkAudience(ctx context.Context, tenantID string, a token.Access) error {
+	issuer, err := s.issuer(ctx, tenantID)
+	if err == nil && !slices.Contains(a.Audience, issuer) {
+		err = errToken.Saying("The access token is for another resource. Ask for it with resource=%s, or without any.", issuer)
+	}
+	return err
 }
 
 // claimsOf is what an access token may know of its user.
