@@ -370,6 +370,77 @@ func TestReplayIsRefused(t *testing.T) {
 	})
 }
 
+// elsewhere is the service in a process of its own, with a connection of its own to the
+// database of b.
+func (b *bench) elsewhere(t *testing.T, url string) *sso.Service {
+	t.Helper()
+	db, err := database.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	db.Now = b.DB.Now
+	return &sso.Service{DB: db, Box: b.Box, Origin: b.Origin, Organization: b.Organization, Proves: b.Proves, MayGrant: b.MayGrant, Outbound: b.Outbound}
+}
+
+// C3 65: what was taken is taken for every server, and stays so when they start anew.
+func TestReplayIsRefusedEverywhere(t *testing.T) {
+	t.Parallel()
+	dbtest.RunURL(t, func(t *testing.T, url string) {
+		db, err := database.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed := false
+		t.Cleanup(func() {
+			if !closed {
+				db.Close()
+			}
+		})
+		b := newBench(t, db)
+		c := b.saml(t)
+		asked := b.answer(t, c, said{})
+		c = b.save(t, c, func(o *sso.Settings) { o.AllowUnsolicited = true })
+		unasked, both := b.answer(t, c, said{request: "none"}), b.answer(t, c, said{})
+		handle, err := b.ReceiveSAML(t.Context(), b.by, c.ID, asked, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.ReceiveSAML(t.Context(), b.by, c.ID, unasked, ""); err != nil {
+			t.Fatal(err)
+		}
+		refuses := func(s *sso.Service) {
+			t.Helper()
+			for name, response := range map[string]string{"asked for": asked, "unsolicited": unasked, "posted to both": both} {
+				if _, err := s.ReceiveSAML(t.Context(), b.by, c.ID, response, ""); !errors.Is(err, sso.ErrRefused) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+		second := b.elsewhere(t, url)
+		var taken atomic.Int64
+		post := func(s *sso.Service) {
+			if _, err := s.ReceiveSAML(t.Context(), b.by, c.ID, both, ""); err == nil {
+				taken.Add(1)
+			}
+		}
+		race(10, func() { post(b.Service); post(second) })
+		if taken.Load() != 1 {
+			t.Errorf("%d of two servers were taken", taken.Load())
+		}
+		refuses(second)
+		db.Close()
+		closed = true
+		restarted := b.elsewhere(t, url)
+		refuses(restarted)
+		for i, want := range []error{nil, sso.ErrFlow} { // what was taken before is still there, once
+			if _, _, err := restarted.Claim(t.Context(), b.by, handle, browser); !errors.Is(err, want) {
+				t.Errorf("claim %d: %v", i, err)
+			}
+		}
+	})
+}
+
 func race(n int, f func()) {
 	var all sync.WaitGroup
 	for range n {
