@@ -17,6 +17,7 @@ import (
 	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/portal"
 	"github.com/cardea-id/cardea/internal/role"
+	"github.com/cardea-id/cardea/internal/sso"
 )
 
 // company makes an organization of the demo tenant.
@@ -283,6 +284,40 @@ func TestDomainsAreProved(t *testing.T) {
 		b.Submit(t, p, at+"/remove").At(t, at)
 		if found, err := w.Orgs.Domains(t.Context(), w.DB, w.Demo.ID, acme.ID); err != nil || len(found) != 0 {
 			t.Errorf("got %v %v", found, err)
+		}
+	})
+}
+
+// What is done to connections and directories stands in the organization's log, wherever
+// that is read and whoever did it.
+func TestTheLogHasConnectionsAndDirectories(t *testing.T) {
+	apptest.RunDev(t, func(t *testing.T, w *apptest.World) {
+		acme := company(t, w, "Acme")
+		b, l := open(t, w, acme)
+		id := newConnection(t, b, l)
+		at := portal.Path + l.ID + "/connections/" + id
+		b.Submit(t, b.Get(t, at+"?step=send"), at+"/provider", "metadata", metadata(t, w)).At(t, at)
+		own := "/api/v1/organizations/" + acme.ID + "/connections/" + id
+		for _, state := range []string{sso.Active, sso.Disabled} {
+			w.Demo.Put(t, own, map[string]string{"state": state}).Want(t, http.StatusOK)
+		}
+		w.Demo.Delete(t, own).Want(t, http.StatusOK)
+		directories := portal.Path + l.ID + "/directory"
+		b.Submit(t, b.Get(t, directories), directories, "type", "okta").Want(t, http.StatusOK)
+		want := []string{"sso_connection.created", "sso_connection.updated", "sso_connection.activated", "sso_connection.disabled", "sso_connection.deleted", "directory.created", "directory.token.created"}
+		shown := b.Get(t, portal.Path+l.ID+"/log").WantText(t, want...)
+		if n := strings.Count(shown.Text(), "connection "+id); n < 5 {
+			t.Errorf("%d events name the connection", n)
+		}
+		audit := string(w.Demo.Get(t, "/api/v1/tenants/"+acme.ID+"/audit").Want(t, http.StatusOK).Body)
+		for _, action := range want {
+			if !strings.Contains(audit, action) {
+				t.Errorf("the log has no %s: %s", action, audit)
+			}
+		}
+		other, ol := open(t, w, company(t, w, "Beta"))
+		if p := other.Get(t, portal.Path+ol.ID+"/log"); p.Says("sso_connection") || p.Says(id) {
+			t.Errorf("another organization reads: %s", p.Text())
 		}
 	})
 }

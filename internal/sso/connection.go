@@ -152,8 +152,13 @@ func (s *Service) Create(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return Connection{}, err
 	}
 	s.forget(tx, c)
-	return c, audit.Append(tx, by, audit.Event{Action: "sso_connection.created", Target: "sso_connection", TargetID: c.ID,
-		Detail: map[string]any{"organization": c.OrganizationID, "kind": c.Kind, "provider": c.Provider}})
+	return c, note(tx, by, c, "created", map[string]any{"kind": c.Kind, "provider": c.Provider})
+}
+
+// note writes down what was done to a connection, in the log of its organization.
+func note(tx *database.Tx, by access.Actor, c Connection, what string, detail map[string]any) error {
+	detail["connection"], detail["name"] = c.ID, c.Name
+	return audit.Append(tx, by, audit.Event{Action: "sso_connection." + what, Target: "organization", TargetID: c.OrganizationID, Detail: detail})
 }
 
 // later is now, or right after what there was: each change has a moment of its own.
@@ -186,8 +191,7 @@ func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, p 
 		return Connection{}, err
 	}
 	s.forget(tx, c)
-	return c, audit.Append(tx, by, audit.Event{Action: "sso_connection.updated", Target: "sso_connection", TargetID: c.ID,
-		Detail: map[string]any{"organization": c.OrganizationID, "secret_changed": p.secret, "certificates": fingerprints(c)}})
+	return c, note(tx, by, c, "updated", map[string]any{"secret_changed": p.secret, "certificates": fingerprints(c)})
 }
 
 // mayWrite checks what a connection leads to: its organization, and the roles that its
@@ -229,7 +233,7 @@ func (s *Service) SetState(ctx context.Context, tx *database.Tx, by access.Actor
 		return Connection{}, err
 	}
 	s.forget(tx, c)
-	return c, audit.Append(tx, by, audit.Event{Action: "sso_connection." + stateEvents[state], Target: "sso_connection", TargetID: id, Detail: map[string]any{"organization": organization, "was": before}})
+	return c, note(tx, by, c, stateEvents[state], map[string]any{"was": before})
 }
 
 var stateEvents = map[string]string{Active: "activated", Disabled: "disabled"}
@@ -239,11 +243,15 @@ func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := by.Require(access.ConnectionsWrite); err != nil {
 		return err
 	}
+	c, err := findConnection(ctx, tx, by.Tenant, organization, id)
+	if err != nil {
+		return err
+	}
 	if err := deleteConnection(ctx, tx, by.Tenant, organization, id); err != nil {
 		return err
 	}
-	s.forget(tx, Connection{ID: id, OrganizationID: organization, tenant: by.Tenant})
-	return audit.Append(tx, by, audit.Event{Action: "sso_connection.deleted", Target: "sso_connection", TargetID: id, Detail: map[string]any{"organization": organization}})
+	s.forget(tx, c)
+	return note(tx, by, c, "deleted", map[string]any{})
 }
 
 // Find returns a connection of an organization. The actor needs connections:read.

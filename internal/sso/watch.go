@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
-	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/problem"
 )
@@ -102,8 +101,7 @@ func (s *Service) noteRefresh(ctx context.Context, by access.Actor, c Connection
 		if len(changed) == 0 {
 			return nil
 		}
-		return audit.Append(tx, by, audit.Event{Action: "sso_connection.metadata_changed", Target: "sso_connection", TargetID: c.ID,
-			Detail: map[string]any{"organization": c.OrganizationID, "changed": changed, "certificates": fingerprints(c)}})
+		return note(tx, by, c, "metadata_changed", map[string]any{"changed": changed, "certificates": fingerprints(c)})
 	})
 	if errors.Is(err, ErrChanged) {
 		return nil
@@ -157,8 +155,7 @@ func (s *Service) warnOf(ctx context.Context, tx *database.Tx, c Connection) err
 			return err
 		}
 	}
-	return audit.Append(tx, by, audit.Event{Action: "sso_connection.certificate_ends", Target: "sso_connection", TargetID: c.ID,
-		Detail: map[string]any{"organization": c.OrganizationID, "days": days, "ends_at": end.Format(time.RFC3339)}})
+	return note(tx, by, c, "certificate_ends", map[string]any{"days": days, "ends_at": end.Format(time.RFC3339)})
 }
 
 func dueForRefresh(ctx context.Context, db database.Reader, now time.Time, limit int) ([]Connection, error) {
