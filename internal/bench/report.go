@@ -47,6 +47,7 @@ type goal struct {
 	share   float64 // of the control's rate, at least
 	p99     float64 // ms, at most
 	most    float64 // of a value that is no rate
+	peak    float64 // MB that the server holds, at most
 	first   float64 // the rate that this row's must be within a tenth of
 	ofFirst bool    // first is asked for
 	// limit is what the machine could do at most where rate was set as a goal. A machine
@@ -69,6 +70,7 @@ func (r row) judge(g goal) row {
 	ask(g.ofFirst, r.Figure.Median >= 0.9*g.first, "≥ 90 %% of the first page (%s)", number(0.9*g.first))
 	ask(g.p99 > 0, r.Figure.P99 <= g.p99, "p99 ≤ %g ms", g.p99)
 	ask(g.most > 0, r.Figure.Median <= g.most, "≤ %g %s", g.most, r.Unit)
+	ask(g.peak > 0, r.PeakMB <= g.peak, "at most %g MB", g.peak)
 	if r.Goal = strings.Join(words, ", "); r.Goal != "" {
 		r.Met = &met
 	}

@@ -386,6 +386,37 @@ func TestAmong(t *testing.T) {
 	})
 }
 
+func TestAmongMany(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		table(t, db)
+		write(t, db, func(tx *database.Tx) error {
+			_, err := tx.Exec(t.Context(), `INSERT INTO scratch (a, b, word) VALUES (1, 1, 'a"b'), (2, 1, 'it''s'), (3, 1, 'c'), (4, 2, 'c'), (5, 1, NULL)`)
+			return err
+		})
+		for name, c := range map[string]struct {
+			values []string
+			want   int64
+		}{
+			"none":              {nil, 0},
+			"one":               {[]string{"c"}, 1},
+			"several, unsorted": {[]string{"it's", "x", `a"b`, "it's"}, 2},
+			"only between":      {[]string{"a", "z"}, 0},
+			"hostile":           {[]string{"c') OR 1=1"}, 0},
+		} {
+			write(t, db, func(tx *database.Tx) error {
+				cond, args := tx.AmongMany("s.word", 2, c.values)
+				var n int64
+				err := tx.QueryRow(t.Context(), "SELECT count(*) FROM scratch s WHERE s.b = $1 AND "+cond, append([]any{int64(1)}, args...)...).Scan(&n)
+				if err != nil || n != c.want {
+					t.Errorf("%s: %d, %v; want %d", name, n, err, c.want)
+				}
+				return nil
+			})
+		}
+	})
+}
+
 func TestMigrateTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, engine := range dbtest.Engines {

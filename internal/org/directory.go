@@ -68,24 +68,24 @@ func (s *Service) SetAutomaticRolesOf(ctx context.Context, tx *database.Tx, by a
 // takeAutomatic takes the roles of a source that are not among those wanted, and
 // returns whose there were.
 func takeAutomatic(ctx context.Context, tx *database.Tx, tenant, organization string, users []string, source string, wanted []string) ([]string, error) {
-	isUser, userArg := tx.Among("$4", users)
-	isRole, roleArg := tx.Among("$5", slices.Concat(wanted, []string{""}))
+	isRole, roleArg := tx.Among("$4", slices.Concat(wanted, []string{""}))
+	isUser, args := tx.AmongMany("user_id", 5, users)
 	rows, err := tx.Query(ctx, `
 		DELETE FROM organization_member_roles
-		WHERE tenant_id = $1 AND organization_id = $2 AND source = $3 AND user_id `+isUser+` AND NOT role_id `+isRole+` RETURNING user_id`,
-		tenant, organization, source, userArg, roleArg)
+		WHERE tenant_id = $1 AND organization_id = $2 AND source = $3 AND NOT role_id `+isRole+` AND `+isUser+` RETURNING user_id`,
+		append([]any{tenant, organization, source, roleArg}, args...)...)
 	return database.Collect(rows, err, "take roles", scanUserID)
 }
 
 // giveAutomatic returns who did not have all of them.
 func giveAutomatic(ctx context.Context, tx *database.Tx, tenant, organization string, users []string, source string, wanted []string) (gained []string, err error) {
-	isUser, userArg := tx.Among("$5", users)
+	isUser, args := tx.AmongMany("m.user_id", 5, users)
 	for _, role := range wanted {
 		rows, err := tx.Query(ctx, `
 			INSERT INTO organization_member_roles (tenant_id, organization_id, user_id, source, role_id)
 			SELECT m.tenant_id, m.organization_id, m.user_id, CAST($3 AS TEXT), CAST($4 AS TEXT) FROM organization_members m
-			WHERE m.tenant_id = $1 AND m.organization_id = $2 AND m.user_id `+isUser+`
-			ON CONFLICT DO NOTHING RETURNING user_id`, tenant, organization, source, role, userArg)
+			WHERE m.tenant_id = $1 AND m.organization_id = $2 AND `+isUser+`
+			ON CONFLICT DO NOTHING RETURNING user_id`, append([]any{tenant, organization, source, role}, args...)...)
 		more, err := database.Collect(rows, err, fmt.Sprintf("give role %s", role), scanUserID)
 		if err != nil {
 			return nil, err

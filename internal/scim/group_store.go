@@ -81,20 +81,21 @@ func scanID(row database.Scanner) (id string, err error) {
 
 // addMembers adds users who are there, and returns those who were not in the group.
 func addMembers(ctx context.Context, tx *database.Tx, tenant, directory, group string, ids []string) ([]string, error) {
-	cond, arg := tx.Among("$4", ids)
+	isUser, args := tx.AmongMany("u.user_id", 4, ids)
 	rows, err := tx.Query(ctx, `
 		INSERT INTO directory_members (tenant_id, directory_id, group_id, user_id)
 		SELECT u.tenant_id, u.directory_id, $3, u.user_id FROM directory_users u
-		WHERE u.tenant_id = $1 AND u.directory_id = $2 AND u.user_id `+cond+` AND NOT u.is_deleted
-		ON CONFLICT (tenant_id, directory_id, group_id, user_id) DO NOTHING RETURNING user_id`, tenant, directory, group, arg)
+		WHERE u.tenant_id = $1 AND u.directory_id = $2 AND `+isUser+` AND NOT u.is_deleted
+		ON CONFLICT (tenant_id, directory_id, group_id, user_id) DO NOTHING RETURNING user_id`, append([]any{tenant, directory, group}, args...)...)
 	return database.Collect(rows, err, "add members of group", scanID)
 }
 
 // removeMembers returns those who were in the group.
 func removeMembers(ctx context.Context, tx *database.Tx, tenant, directory, group string, ids []string) ([]string, error) {
-	cond, arg := tx.Among("$4", ids)
+	isUser, args := tx.AmongMany("user_id", 4, ids)
 	rows, err := tx.Query(ctx, `
-		DELETE FROM directory_members WHERE tenant_id = $1 AND directory_id = $2 AND group_id = $3 AND user_id `+cond+` RETURNING user_id`, tenant, directory, group, arg)
+		DELETE FROM directory_members WHERE tenant_id = $1 AND directory_id = $2 AND group_id = $3 AND `+isUser+` RETURNING user_id`,
+		append([]any{tenant, directory, group}, args...)...)
 	return database.Collect(rows, err, "remove members of group", scanID)
 }
 
@@ -106,11 +107,14 @@ func memberIDs(ctx context.Context, db database.Reader, tenant, directory, group
 	return database.Collect(rows, err, "list members of group", scanID)
 }
 
+// displayOf is the name that a member m is shown with. It is no join, whose order would be
+// a guess while the rows have not been counted.
+const displayOf = `(SELECT u.display FROM directory_users u WHERE u.tenant_id = m.tenant_id AND u.directory_id = m.directory_id AND u.user_id = m.user_id)`
+
 // shownMembers is memberIDs with the names that are shown.
 func shownMembers(ctx context.Context, db database.Reader, tenant, directory, group, after string, limit int) ([]membership, error) {
 	rows, err := db.Query(ctx, `
-		SELECT m.group_id, m.user_id, u.display FROM directory_members m
-		JOIN directory_users u ON u.tenant_id = m.tenant_id AND u.directory_id = m.directory_id AND u.user_id = m.user_id
+		SELECT m.group_id, m.user_id, `+displayOf+` FROM directory_members m
 		WHERE m.tenant_id = $1 AND m.directory_id = $2 AND m.group_id = $3 AND m.user_id > $4 ORDER BY m.user_id LIMIT $5`, tenant, directory, group, after, int64(limit))
 	return database.Collect(rows, err, "list members of group", func(row database.Scanner) (m membership, err error) {
 		err = row.Scan(&m.group, &m.user, &m.display)
@@ -125,8 +129,7 @@ func membersOfGroups(ctx context.Context, db *database.DB, tenant, directory str
 	}
 	isGroup, arg := db.Among("$3", groups)
 	rows, err := db.Query(ctx, `
-		SELECT m.group_id, m.user_id, u.display FROM directory_members m
-		JOIN directory_users u ON u.tenant_id = m.tenant_id AND u.directory_id = m.directory_id AND u.user_id = m.user_id
+		SELECT m.group_id, m.user_id, `+displayOf+` FROM directory_members m
 		WHERE m.tenant_id = $1 AND m.directory_id = $2 AND m.group_id `+isGroup+` AND (m.group_id, m.user_id) > ($4, $5)
 		ORDER BY m.group_id, m.user_id LIMIT $6`, tenant, directory, arg, after.group, after.user, int64(limit))
 	return database.Collect(rows, err, "list members of groups", func(row database.Scanner) (m membership, err error) {
@@ -150,10 +153,10 @@ func ruleGroups(ctx context.Context, tx *database.Tx, tenant, directory string, 
 // inGroups returns which of some users are in which of some groups.
 func inGroups(ctx context.Context, tx *database.Tx, tenant, directory string, groups, ids []string) ([]membership, error) {
 	inGroup, groupArg := tx.Among("$3", groups)
-	isUser, userArg := tx.Among("$4", ids)
+	isUser, users := tx.AmongMany("user_id", 4, ids)
 	rows, err := tx.Query(ctx, `
 		SELECT group_id, user_id FROM directory_members
-		WHERE tenant_id = $1 AND directory_id = $2 AND group_id `+inGroup+` AND user_id `+isUser, tenant, directory, groupArg, userArg)
+		WHERE tenant_id = $1 AND directory_id = $2 AND group_id `+inGroup+` AND `+isUser, append([]any{tenant, directory, groupArg}, users...)...)
 	return database.Collect(rows, err, "find members of groups of rules", func(row database.Scanner) (m membership, err error) {
 		err = row.Scan(&m.group, &m.user)
 		return m, err

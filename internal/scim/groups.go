@@ -22,9 +22,9 @@ const batch = 1000
 type groupChange struct {
 	name     *string
 	external *string
-	replace  bool // members are to be exactly add
-	add      []string
-	remove   []string
+	replace  bool     // members are to be exactly add
+	add      []string // sorted, for batches
+	remove   []string // sorted
 }
 
 // A memberRef names a user: {"value": id}, or the id alone.
@@ -210,6 +210,7 @@ func readGroupOperation(op operation) (ch groupChange, err error) {
 	if ch.remove, err = readMembers(op.Value); err == nil {
 		// Who is no user of the directory is no member either.
 		ch.remove = slices.DeleteFunc(ch.remove, func(id string) bool { return !secret.IsID(id) })
+		slices.Sort(ch.remove)
 	}
 	return ch, err
 }

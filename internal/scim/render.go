@@ -60,10 +60,10 @@ func (s *Service) peopleByID(ctx context.Context, tenant, directory string, ids 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	cond, arg := s.DB.Among("$3", ids)
+	isUser, args := s.DB.AmongMany("user_id", 3, ids)
 	rows, err := s.DB.Query(ctx, `
 		SELECT `+personColumns+` FROM directory_users
-		WHERE tenant_id = $1 AND directory_id = $2 AND user_id `+cond+` AND NOT is_deleted`, tenant, directory, arg)
+		WHERE tenant_id = $1 AND directory_id = $2 AND `+isUser+` AND NOT is_deleted`, append([]any{tenant, directory}, args...)...)
 	all, err := database.Collect(rows, err, "read users of directory", scanPerson)
 	return inOrder(all, ids, func(p person) string { return p.ID }), err
 }
@@ -72,8 +72,8 @@ func (s *Service) groupsByID(ctx context.Context, tenant, directory string, ids 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	cond, arg := s.DB.Among("$3", ids)
-	rows, err := s.DB.Query(ctx, `SELECT `+groupColumns+` FROM directory_groups WHERE tenant_id = $1 AND directory_id = $2 AND id `+cond, tenant, directory, arg)
+	isGroup, args := s.DB.AmongMany("id", 3, ids)
+	rows, err := s.DB.Query(ctx, `SELECT `+groupColumns+` FROM directory_groups WHERE tenant_id = $1 AND directory_id = $2 AND `+isGroup, append([]any{tenant, directory}, args...)...)
 	all, err := database.Collect(rows, err, "read groups", scanGroup)
 	return inOrder(all, ids, func(g group) string { return g.ID }), err
 }
@@ -128,8 +128,7 @@ func (s *Service) usersShown(ctx context.Context, rq *request, people []person) 
 		for i, p := range people {
 			ids[i] = p.ID
 		}
-		cond, arg := s.DB.Among("$3", ids)
-		all, err := groupsOf(ctx, s.DB, cond, arg, rq.by.Tenant, rq.c.ID)
+		all, err := groupsOf(ctx, s.DB, rq.by.Tenant, rq.c.ID, ids)
 		if err != nil {
 			return nil, err
 		}

@@ -137,12 +137,14 @@ type membership struct {
 }
 
 // groupsOf lists the groups that users are in, at most maxShownGroups for each page.
-func groupsOf(ctx context.Context, db database.Reader, cond string, arg any, tenant, directory string) ([]membership, error) {
+func groupsOf(ctx context.Context, db *database.DB, tenant, directory string, ids []string) ([]membership, error) {
+	isUser, args := db.AmongMany("m.user_id", 4, ids)
 	rows, err := db.Query(ctx, `
-		SELECT m.group_id, m.user_id, g.name FROM directory_members m
-		JOIN directory_groups g ON g.tenant_id = m.tenant_id AND g.directory_id = m.directory_id AND g.id = m.group_id
-		WHERE m.tenant_id = $1 AND m.directory_id = $2 AND m.user_id `+cond+`
-		ORDER BY m.user_id, m.group_id LIMIT $4`, tenant, directory, arg, int64(maxShownGroups))
+		SELECT m.group_id, m.user_id,
+			(SELECT g.name FROM directory_groups g WHERE g.tenant_id = m.tenant_id AND g.directory_id = m.directory_id AND g.id = m.group_id)
+		FROM directory_members m
+		WHERE m.tenant_id = $1 AND m.directory_id = $2 AND `+isUser+`
+		ORDER BY m.user_id, m.group_id LIMIT $3`, append([]any{tenant, directory, int64(maxShownGroups)}, args...)...)
 	return database.Collect(rows, err, "list groups of users", func(row database.Scanner) (m membership, err error) {
 		err = row.Scan(&m.group, &m.user, &m.display)
 		return m, err
@@ -153,8 +155,9 @@ const maxShownGroups = 10_000
 
 // existingPeople returns which of some ids are users of a directory.
 func existingPeople(ctx context.Context, tx *database.Tx, tenant, directory string, ids []string) (map[string]bool, error) {
-	cond, arg := tx.Among("$3", ids)
-	rows, err := tx.Query(ctx, `SELECT user_id FROM directory_users WHERE tenant_id = $1 AND directory_id = $2 AND user_id `+cond+` AND NOT is_deleted`, tenant, directory, arg)
+	isUser, args := tx.AmongMany("user_id", 3, ids)
+	rows, err := tx.Query(ctx, `SELECT user_id FROM directory_users WHERE tenant_id = $1 AND directory_id = $2 AND `+isUser+` AND NOT is_deleted`,
+		append([]any{tenant, directory}, args...)...)
 	found := make(map[string]bool, len(ids))
 	_, err = database.Collect(rows, err, "look for users of directory", func(row database.Scanner) (none struct{}, err error) {
 		var id string
