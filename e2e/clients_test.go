@@ -27,21 +27,30 @@ func TestClients(t *testing.T) {
 			}
 			t.Run(name+"/"+engine, func(t *testing.T) {
 				t.Parallel()
-				var extra []string
-				if name == "enterprise" {
-					idp := startSimpleSAML(t)
-					extra = []string{"CARDEA_SIMPLESAML_URL=" + idp.url, "CARDEA_SIMPLESAML_PARTNERS=" + idp.partners()}
-				}
-				p.run(t, newServer(t, dbtest.EmptyURL(t, engine)), file, extra...)
+				p.run(t, newServer(t, dbtest.EmptyURL(t, engine)), file, partners[name])
 			})
 		}
 	}
 }
 
+// partners start what some tests need beside the server, which runs, and say where it is.
+var partners = map[string]func(*testing.T, *server) []string{
+	"enterprise": func(t *testing.T, _ *server) []string {
+		t.Helper()
+		idp := startSimpleSAML(t)
+		return []string{"CARDEA_SIMPLESAML_URL=" + idp.url, "CARDEA_SIMPLESAML_PARTNERS=" + idp.partners()}
+	},
+	"lemonldap": prepareLemonLDAP,
+}
+
 // run runs the tests of one file against a server.
-func (p programs) run(t *testing.T, s *server, file string, extra ...string) {
+func (p programs) run(t *testing.T, s *server, file string, prepare func(*testing.T, *server) []string) {
 	t.Helper()
 	s.start(t)
+	var extra []string
+	if prepare != nil {
+		extra = prepare(t, s)
+	}
 	cmd := exec.CommandContext(t.Context(), p.node, "--test", "--test-reporter=spec", "--test-timeout=300000", file)
 	cmd.Env = append(os.Environ(), extra...)
 	cmd.Env = append(cmd.Env, "CARDEA_BOOTSTRAP="+filepath.Join(s.dir, "bootstrap.json"), "CARDEA_CHROMIUM="+p.chromium, "NO_COLOR=1")

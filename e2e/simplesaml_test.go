@@ -102,22 +102,10 @@ func simpleSAMLHome() (string, error) {
 
 func (i *simpleSAML) configure(t *testing.T) {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "idp"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, cert := pemPair(t)
 	for name, text := range map[string]string{
-		"cert/idp.crt": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})),
-		"cert/idp.pem": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})),
+		"cert/idp.crt": cert,
+		"cert/idp.pem": key,
 		"config.php": fmt.Sprintf(`<?php $config = [
 			'baseurlpath' => '%[1]s/', 'certdir' => '%[2]s/cert/', 'loggingdir' => '%[2]s/', 'datadir' => '%[2]s/', 'tempdir' => '%[2]s/tmp', 'metadatadir' => '%[2]s/metadata',
 			'secretsalt' => 'salt of a test', 'auth.adminpassword' => 'not used', 'enable.saml20-idp' => true, 'module.enable' => ['exampleauth' => true],
@@ -143,4 +131,23 @@ func (i *simpleSAML) configure(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(i.dir, "tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// pemPair makes a key and a certificate that carries it, as files have them.
+func pemPair(t *testing.T) (key, certificate string) {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "idp"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }

@@ -214,7 +214,7 @@ func (s *Service) checkIdP(c *Connection) error {
 	if o.EntityID == "" || len(o.EntityID) > maxURL || !isLine(o.EntityID) {
 		return ErrInvalid.Saying("settings.idp.entity_id is what the provider calls itself.").In("settings.idp.entity_id")
 	}
-	for field, address := range map[string]string{"sso_redirect": o.SSORedirect, "sso_post": o.SSOPost, "slo_redirect": o.SLORedirect, "slo_post": o.SLOPost} {
+	for field, address := range map[string]string{"sso_redirect": o.SSORedirect, "sso_post": o.SSOPost, "slo_redirect": o.SLORedirect, "slo_post": o.SLOPost, "slo_redirect_answer": o.SLORedirectAnswer, "slo_post_answer": o.SLOPostAnswer} {
 		if address != "" && samlxml.CheckEndpoint(address, s.Outbound.AllowHTTP) != nil {
 			return ErrInvalid.Saying("settings.idp.%s is an https address.", field).In("settings.idp." + field)
 		}

@@ -85,14 +85,16 @@ type Rule struct {
 
 // An IdP is what is known of a SAML identity provider.
 type IdP struct {
-	EntityID     string    `json:"entity_id"`
-	SSORedirect  string    `json:"sso_redirect,omitempty" doc:"Where it takes requests by HTTP-Redirect"`
-	SSOPost      string    `json:"sso_post,omitempty" doc:"Where it takes requests by HTTP-POST"`
-	SLORedirect  string    `json:"slo_redirect,omitempty"`
-	SLOPost      string    `json:"slo_post,omitempty"`
-	Certificates []string  `json:"certificates" doc:"X.509 in Base64, without PEM's lines; any of them may have signed"`
-	WantSigned   bool      `json:"want_signed,omitempty" doc:"It asks for signed requests"`
-	ValidUntil   time.Time `json:"valid_until,omitzero" doc:"Of its metadata"`
+	EntityID          string    `json:"entity_id"`
+	SSORedirect       string    `json:"sso_redirect,omitempty" doc:"Where it takes requests by HTTP-Redirect"`
+	SSOPost           string    `json:"sso_post,omitempty" doc:"Where it takes requests by HTTP-POST"`
+	SLORedirect       string    `json:"slo_redirect,omitempty"`
+	SLOPost           string    `json:"slo_post,omitempty"`
+	SLORedirectAnswer string    `json:"slo_redirect_answer,omitempty" doc:"Where it takes answers to its logout requests, if not at slo_redirect"`
+	SLOPostAnswer     string    `json:"slo_post_answer,omitempty" doc:"The same, if not at slo_post"`
+	Certificates      []string  `json:"certificates" doc:"X.509 in Base64, without PEM's lines; any of them may have signed"`
+	WantSigned        bool      `json:"want_signed,omitempty" doc:"It asks for signed requests"`
+	ValidUntil        time.Time `json:"valid_until,omitzero" doc:"Of its metadata"`
 }
 
 // A Certificate is shown to people.

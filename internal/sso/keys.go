@@ -230,7 +230,7 @@ func fingerprints(c Connection) (out []string) {
 
 // idpOf is the provider of a connection in the form that package samlxml reads.
 func idpOf(o IdP) (samlxml.IdP, error) {
-	out := samlxml.IdP{EntityID: o.EntityID, SSORedirect: o.SSORedirect, SSOPost: o.SSOPost, SLORedirect: o.SLORedirect, SLOPost: o.SLOPost, WantSigned: o.WantSigned, ValidUntil: o.ValidUntil}
+	out := samlxml.IdP{EntityID: o.EntityID, SSORedirect: o.SSORedirect, SSOPost: o.SSOPost, SLORedirect: o.SLORedirect, SLOPost: o.SLOPost, SLORedirectAnswer: o.SLORedirectAnswer, SLOPostAnswer: o.SLOPostAnswer, WantSigned: o.WantSigned, ValidUntil: o.ValidUntil}
 	for _, text := range o.Certificates {
 		c, err := samlxml.ParseCertificate([]byte(text))
 		if err != nil {
@@ -243,7 +243,7 @@ func idpOf(o IdP) (samlxml.IdP, error) {
 
 // idpFrom is what metadata say in the form that is kept.
 func idpFrom(read samlxml.IdP) IdP {
-	out := IdP{EntityID: read.EntityID, SSORedirect: read.SSORedirect, SSOPost: read.SSOPost, SLORedirect: read.SLORedirect, SLOPost: read.SLOPost, WantSigned: read.WantSigned, ValidUntil: read.ValidUntil, Certificates: []string{}}
+	out := IdP{EntityID: read.EntityID, SSORedirect: read.SSORedirect, SSOPost: read.SSOPost, SLORedirect: read.SLORedirect, SLOPost: read.SLOPost, SLORedirectAnswer: read.SLORedirectAnswer, SLOPostAnswer: read.SLOPostAnswer, WantSigned: read.WantSigned, ValidUntil: read.ValidUntil, Certificates: []string{}}
 	for _, c := range read.Certificates {
 		out.Certificates = append(out.Certificates, base64.StdEncoding.EncodeToString(c.Raw))
 	}

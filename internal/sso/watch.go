@@ -114,7 +114,7 @@ func whatChanged(a, b IdP) (out []string) {
 	if !slices.Equal(a.Certificates, b.Certificates) {
 		out = append(out, "certificates")
 	}
-	if a.SSORedirect != b.SSORedirect || a.SSOPost != b.SSOPost || a.SLORedirect != b.SLORedirect || a.SLOPost != b.SLOPost {
+	if a.SSORedirect != b.SSORedirect || a.SSOPost != b.SSOPost || a.SLORedirect != b.SLORedirect || a.SLOPost != b.SLOPost || a.SLORedirectAnswer != b.SLORedirectAnswer || a.SLOPostAnswer != b.SLOPostAnswer {
 		out = append(out, "addresses")
 	}
 	if a.EntityID != b.EntityID {

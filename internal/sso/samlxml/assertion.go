@@ -52,9 +52,9 @@ func (v *verification) subject(e *etree.Element, a *Assertion) error {
 	if subject == nil {
 		return v.refuse(CauseNoNameID, "subject", "one Subject", "none")
 	}
-	name := child(subject, nsAssertion, "NameID")
-	if name == nil {
-		return v.refuse(CauseNoNameID, "subject.name_id", "one NameID", "none, or an encrypted one")
+	name, err := v.nameID("subject.name_id", subject)
+	if err != nil {
+		return err
 	}
 	value, plain := text(name)
 	if err := v.hold(plain && strings.TrimSpace(value) != "", CauseNoNameID, "subject.name_id", "a NameID", textual(value)); err != nil {
@@ -76,6 +76,27 @@ func (v *verification) subject(e *etree.Element, a *Assertion) error {
 		}
 	}
 	return v.confirmation(subject, a)
+}
+
+// nameID finds the name of a person, plain or encrypted (SAML core 2.2.4), below what was
+// verified. Who wrote it is known, so the cipher need not prove it.
+func (v *verification) nameID(check string, parent *etree.Element) (*etree.Element, error) {
+	plain, encrypted := children(parent, nsAssertion, "NameID"), children(parent, nsAssertion, "EncryptedID")
+	if err := v.hold(len(plain)+len(encrypted) == 1, CauseNoNameID, check, "one NameID or EncryptedID", fmt.Sprint(len(plain)+len(encrypted))); err != nil {
+		return nil, err
+	}
+	if len(plain) == 1 {
+		return plain[0], nil
+	}
+	raw, err := v.decrypt(check, encrypted[0], v.SP.Keys, true)
+	if err != nil {
+		return nil, err
+	}
+	name, err := v.read(check, raw, false)
+	if err != nil {
+		return nil, err
+	}
+	return name, v.hold(named(name, nsAssertion, "NameID"), CauseNoNameID, check, "a NameID inside of the EncryptedID", name.Tag)
 }
 
 // confirmation wants exactly one of the method bearer. Others are for services

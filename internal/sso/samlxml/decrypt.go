@@ -46,13 +46,14 @@ var oaepHashes = map[string]crypto.Hash{
 
 var errDecrypt = errors.New("not decrypted")
 
-// decrypt opens an EncryptedAssertion with any of our keys (XML Encryption 1.1).
+// decrypt opens an EncryptedAssertion or an EncryptedID, which checks are named after,
+// with any of our keys (XML Encryption 1.1).
 // That it could be decrypted proves nothing of who made it: our public key is
 // public. Whatever goes wrong after the algorithms are known looks the same.
-func (t *trace) decrypt(encrypted *etree.Element, keys []Key, signed bool) ([]byte, error) {
+func (t *trace) decrypt(what string, encrypted *etree.Element, keys []Key, signed bool) ([]byte, error) {
 	data := child(encrypted, nsXMLEnc, "EncryptedData")
 	if data == nil {
-		return nil, t.refuse(CauseMalformed, "assertion.encryption", "one EncryptedData", "none, or several")
+		return nil, t.refuse(CauseMalformed, what+".encryption", "one EncryptedData", "none, or several")
 	}
 	algorithm := attrBelow(data, "EncryptionMethod")
 	content, known := ciphers[algorithm]
@@ -60,23 +61,23 @@ func (t *trace) decrypt(encrypted *etree.Element, keys []Key, signed bool) ([]by
 	if signed {
 		want = "AES-GCM or AES-CBC"
 	}
-	if err := t.hold(known && (signed || !content.cbc), CauseAlgorithm, "assertion.encryption.method", want, algorithm); err != nil {
+	if err := t.hold(known && (signed || !content.cbc), CauseAlgorithm, what+".encryption.method", want, algorithm); err != nil {
 		return nil, err
 	}
 	wrapped := children(encrypted, nsXMLEnc, "EncryptedKey")
 	for _, info := range children(data, nsSignature, "KeyInfo") {
 		wrapped = append(wrapped, children(info, nsXMLEnc, "EncryptedKey")...)
 	}
-	if err := t.hold(len(wrapped) > 0 && len(wrapped) <= maxEncryptedKeys, CauseEncryptedKey, "assertion.encryption.key", "an encrypted key", "none, or too many"); err != nil {
+	if err := t.hold(len(wrapped) > 0 && len(wrapped) <= maxEncryptedKeys, CauseEncryptedKey, what+".encryption.key", "an encrypted key", "none, or too many"); err != nil {
 		return nil, err
 	}
 	for _, w := range wrapped {
 		if method := attrBelow(w, "EncryptionMethod"); method != nsXMLEnc+"rsa-oaep-mgf1p" && method != nsXMLEnc11+"rsa-oaep" {
-			return nil, t.refuse(CauseAlgorithm, "assertion.encryption.key.method", "RSA-OAEP", method)
+			return nil, t.refuse(CauseAlgorithm, what+".encryption.key.method", "RSA-OAEP", method)
 		}
 	}
 	plain, err := unwrap(wrapped, keys, content.key, func(key []byte) ([]byte, error) { return decryptContent(data, key, content.cbc) })
-	return plain, t.hold(err == nil, CauseEncryptedKey, "assertion.encryption", "encrypted for one of our keys", "not decrypted")
+	return plain, t.hold(err == nil, CauseEncryptedKey, what+".encryption", "encrypted for one of our keys", "not decrypted")
 }
 
 // unwrap tries each of our keys on each of the encrypted keys. One that can not

@@ -37,6 +37,7 @@ func FuzzVerify(f *testing.F) {
 		f.Add(write(signed(genuine(), m, signer{})))
 	}
 	f.Add(write(encrypted(signed(genuine(), byAssertion, signer{}), sealing{})))
+	f.Add(write(signed(hidden(f, sealing{}, nil), byAssertion, signer{})))
 	f.Add([]byte(`<a:b xmlns:a="x" c:d="e"><f/></a:b>`))
 	e := expect()
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -76,6 +76,9 @@ func (sp SP) LogoutRequest(l LogoutRequest, idp IdP, relay string, now time.Time
 // LogoutResponse writes the signed answer to a provider's request.
 func (sp SP) LogoutResponse(l LogoutResponse, idp IdP, relay string, now time.Time) (Sent, error) {
 	where := pick(idp.SLORedirect, idp.SLOPost, false)
+	if answers := pick(idp.SLORedirectAnswer, idp.SLOPostAnswer, where.post); answers.address != "" && answers.post == where.post {
+		where = answers
+	}
 	root := message("LogoutResponse", l.ID, where.address, sp.EntityID, now)
 	root.CreateAttr("InResponseTo", l.InResponseTo)
 	status := below(root, "samlp:Status")
@@ -259,9 +262,9 @@ func (v *verification) logoutRequest(m Message) (l LogoutRequest, err error) {
 		return l, err
 	}
 	l.NotOnOrAfter = l.NotOnOrAfter.Add(v.Skew)
-	name := child(root, nsAssertion, "NameID")
-	if name == nil {
-		return l, v.refuse(CauseNoNameID, "logout.name_id", "one NameID", "none, or an encrypted one")
+	name, err := v.nameID("logout.name_id", root)
+	if err != nil {
+		return l, err
 	}
 	value, plain := text(name)
 	if err := v.hold(plain && strings.TrimSpace(value) != "", CauseNoNameID, "logout.name_id", "a NameID", textual(value)); err != nil {

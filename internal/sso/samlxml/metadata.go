@@ -111,12 +111,12 @@ func (t *trace) validUntil(now time.Time, around ...*etree.Element) (earliest ti
 func (t *trace) endpoints(idp *IdP, descriptor *etree.Element, insecure bool) error {
 	for _, want := range []struct {
 		tag, binding string
-		to           *string
+		to, answers  *string
 	}{
-		{"SingleSignOnService", bindingRedirect, &idp.SSORedirect},
-		{"SingleSignOnService", bindingPost, &idp.SSOPost},
-		{"SingleLogoutService", bindingRedirect, &idp.SLORedirect},
-		{"SingleLogoutService", bindingPost, &idp.SLOPost},
+		{"SingleSignOnService", bindingRedirect, &idp.SSORedirect, nil},
+		{"SingleSignOnService", bindingPost, &idp.SSOPost, nil},
+		{"SingleLogoutService", bindingRedirect, &idp.SLORedirect, &idp.SLORedirectAnswer},
+		{"SingleLogoutService", bindingPost, &idp.SLOPost, &idp.SLOPostAnswer},
 	} {
 		for _, e := range children(descriptor, nsMetadata, want.tag) {
 			if attr(e, "Binding") != want.binding {
@@ -127,6 +127,12 @@ func (t *trace) endpoints(idp *IdP, descriptor *etree.Element, insecure bool) er
 				return err
 			}
 			*want.to = address
+			if answers := strings.TrimSpace(attr(e, "ResponseLocation")); want.answers != nil && answers != "" && answers != address {
+				if err := t.hold(CheckEndpoint(answers, insecure) == nil, CauseMetadataEndpoint, "metadata."+want.tag, "an https address", answers); err != nil {
+					return err
+				}
+				*want.answers = answers
+			}
 			break
 		}
 	}

@@ -51,8 +51,9 @@ func (sp SP) AuthnRequest(r Request, idp IdP, relay string, now time.Time) (Sent
 	if r.Subject != "" {
 		below(below(root, "saml:Subject"), "saml:NameID", "Format", FormatUnspecified).SetText(r.Subject)
 	}
+	policy := below(root, "samlp:NameIDPolicy", "AllowCreate", "true") // or who comes for the first time is refused (SAML core 3.4.1.1)
 	if r.NameIDFormat != "" {
-		below(root, "samlp:NameIDPolicy", "Format", r.NameIDFormat, "AllowCreate", "true")
+		policy.CreateAttr("Format", r.NameIDFormat)
 	}
 	if len(r.Context) > 0 {
 		context := below(root, "samlp:RequestedAuthnContext", "Comparison", "exact")

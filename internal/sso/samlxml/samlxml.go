@@ -205,14 +205,18 @@ func cut(s string) string {
 // what an administrator typed. Only these certificates are believed; what a
 // message brings of its own is not.
 type IdP struct {
-	EntityID     string
-	SSORedirect  string // where sign-in begins; at least one of the two is set
-	SSOPost      string
-	SLORedirect  string // where logout begins; both may be empty
-	SLOPost      string
-	Certificates []*x509.Certificate
-	WantSigned   bool      // it wants our requests signed
-	ValidUntil   time.Time // of the metadata; zero if they say nothing
+	EntityID    string
+	SSORedirect string // where sign-in begins; at least one of the two is set
+	SSOPost     string
+	SLORedirect string // where logout begins; both may be empty
+	SLOPost     string
+	// Where it takes our answers to its logout requests, if not at the same addresses
+	// (SAML metadata 2.2.2).
+	SLORedirectAnswer string
+	SLOPostAnswer     string
+	Certificates      []*x509.Certificate
+	WantSigned        bool      // it wants our requests signed
+	ValidUntil        time.Time // of the metadata; zero if they say nothing
 }
 
 // A Key signs and decrypts for the service provider. It is an RSA key of at

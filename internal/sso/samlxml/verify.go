@@ -336,7 +336,7 @@ func (v *verification) assertion(root, base *etree.Element, envelope bool) (*etr
 
 // open decrypts an assertion and refuses what is not the shape of one.
 func (v *verification) open(encrypted *etree.Element, envelope bool) (*etree.Element, error) {
-	plain, err := v.decrypt(encrypted, v.SP.Keys, envelope)
+	plain, err := v.decrypt("assertion", encrypted, v.SP.Keys, envelope)
 	if err != nil {
 		return nil, err
 	}
