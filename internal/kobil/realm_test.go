@@ -104,12 +104,12 @@ func TestNewTenantIsReady(t *testing.T) {
 		if got["admin"] != true || got["enabled"] != true || got["email"] != "root@new.test" {
 			t.Errorf("administrator is %v", got)
 		}
-		hash, temporary, err := password.Find(t.Context(), b.db, made.ID, got["id"].(string))
+		hash, due, err := password.Find(t.Context(), b.db, made.ID, got["id"].(string))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if good, _, err := b.hasher.Verify(t.Context(), hash, "long enough"); !good || err != nil || temporary {
-			t.Errorf("password is good: %v, %v; temporary %v", good, err, temporary)
+		if good, _, err := b.hasher.Verify(t.Context(), hash, "long enough"); !good || err != nil || due != password.NotDue {
+			t.Errorf("password is good: %v, %v; due %q", good, err, due)
 		}
 		// Both logs tell who it was.
 		for slug, actions := range map[string][]string{"master": {"tenant.created"}, "new-one": {"tenant.created", "user.created", "password.set"}} {

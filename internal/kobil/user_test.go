@@ -417,20 +417,20 @@ func TestPasswordsComeThroughCredentials(t *testing.T) {
 			{`{"credentials":[{"value":"not this one"},{"value":"пароль 🔑","temporary":null}]}`, "пароль 🔑", true},
 		} {
 			b.ask(t, "PUT", f.user("ada", "/update"), c.body).is(t, 200, "OK", "", 5)
-			hash, temporary, err := password.Find(t.Context(), b.db, b.ids["demo"], b.find(t, "ada").ID)
+			hash, due, err := password.Find(t.Context(), b.db, b.ids["demo"], b.find(t, "ada").ID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if good, _, err := b.hasher.Verify(t.Context(), hash, c.password); !good || err != nil || temporary != c.temporary {
-				t.Errorf("after %s the password is good: %v, %v; temporary %v, want %v", c.body, good, err, temporary, c.temporary)
+			if good, _, err := b.hasher.Verify(t.Context(), hash, c.password); !good || err != nil || (due == password.Temporary) != c.temporary {
+				t.Errorf("after %s the password is good: %v, %v; due %q, want temporary %v", c.body, good, err, due, c.temporary)
 			}
 			if strings.Contains(hash, c.password) {
 				t.Error("the password is stored as it is")
 			}
 		}
 		made := b.ask(t, "POST", f.make, `{"username":"eve","credentials":[{"type":"password","value":"created with it","temporary":false}]}`).data(t)
-		if hash, temporary, err := password.Find(t.Context(), b.db, b.ids["demo"], made["id"].(string)); hash == "" || temporary || err != nil {
-			t.Errorf("created without the password: temporary %v, %v", temporary, err)
+		if hash, due, err := password.Find(t.Context(), b.db, b.ids["demo"], made["id"].(string)); hash == "" || due != password.NotDue || err != nil {
+			t.Errorf("created without the password: due %q, %v", due, err)
 		}
 	})
 }

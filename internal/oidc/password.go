@@ -65,8 +65,8 @@ func (s *Service) checkPassword(ctx context.Context, c call, name, given string)
 	if err != nil {
 		return in, err
 	}
-	_, temporary, err := password.Find(ctx, s.DB, c.by.Tenant, in.User.ID)
-	if err == nil && (temporary || len(in.User.RequiredActions) > 0) {
+	_, due, err := password.Find(ctx, s.DB, c.by.Tenant, in.User.ID)
+	if err == nil && (due == password.Temporary || len(in.User.RequiredActions) > 0) {
 		err = errCredentials.Because("user %s has something to do first", in.User.ID)
 	}
 	return in, err

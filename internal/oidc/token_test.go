@@ -1,6 +1,8 @@
 package oidc_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,8 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/outbound"
+	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/secret/passhash"
 	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/token"
@@ -452,6 +458,25 @@ func TestPasswordGrant(t *testing.T) {
 		}
 		if !limited {
 			t.Error("guessing is not limited")
+		}
+	})
+}
+
+// An imported password that is worth little is to be changed where there is a page for it.
+// Here there is none, and nobody is locked out by having moved.
+func TestPasswordGrantTakesImportedPasswords(t *testing.T) {
+	withProvider(t, func(t *testing.T, p *provider) {
+		ann := p.ann(t)
+		a := p.app(t, tenant.OAuth{AuthMethod: tenant.AuthNone, GrantTypes: []string{tenant.GrantPassword}})
+		sum := sha256.Sum256([]byte("short"))
+		p.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			return password.Replace(ctx, tx, access.System(p.Demo.ID), password.Stored{UserID: ann.ID, Hash: passhash.Digest("SHA-256", "password", 1, nil, sum[:])})
+		})
+		for range 2 {
+			wantTokens(t, p.post(t, "/auth/realms/demo/protocol/openid-connect/token", "grant_type", "password", "client_id", a.ClientID, "username", annMail, "password", "short", "scope", "openid"))
+		}
+		if hash, due, err := password.Find(t.Context(), p.DB, p.Demo.ID, ann.ID); err != nil || due != password.Weak || !strings.HasPrefix(hash, "$argon2id$") {
+			t.Errorf("it is kept as %.12s, due %q, %v", hash, due, err)
 		}
 	})
 }

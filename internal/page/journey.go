@@ -171,6 +171,7 @@ type ResetPassword struct {
 // The form sends "password".
 type NewPassword struct {
 	View
+	Weak       bool // it does not meet the rules; else it was temporary
 	Identifier string
 	MinLength  int
 	Action     string

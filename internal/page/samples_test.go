@@ -132,6 +132,7 @@ func samples(v page.View) map[string]page.Page {
 		"reset-sent":          &page.ResetSent{View: v, Identifier: ann.Login, ResendAction: "/forgot", ResendAt: v.Now.Add(30 * time.Second), BackURL: "/signin"},
 		"reset-password":      &page.ResetPassword{View: with(v, page.FieldError{Field: "password", Code: "password_breached"}), Identifier: ann.Login, Token: "t0ken", MinLength: 15, Action: "/reset"},
 		"new-password":        &page.NewPassword{View: v, Identifier: ann.Login, MinLength: 15, Action: "/new", BackURL: "/signin"},
+		"new-password.weak":   &page.NewPassword{View: v, Weak: true, Identifier: ann.Login, MinLength: 15, Action: "/new", BackURL: "/signin"},
 		"link-confirm":        &page.LinkConfirm{View: v, Purpose: page.LinkSignIn, App: app, Address: ann.Login, Token: "t0ken", AskNumber: true, AskedFrom: there, Action: "/link"},
 		"link-confirm.here":   &page.LinkConfirm{View: v, Purpose: page.LinkSignUp, App: app, Address: ann.Login, Token: "t0ken", Action: "/link"},
 		"link-confirm.verify": &page.LinkConfirm{View: v, Purpose: page.LinkVerify, Address: ann.Login, Token: "t0ken", Action: "/link"},

@@ -3,6 +3,7 @@
 //
 //	Check              judges a new password: length, block list, breach list
 //	Verify, Upgrade    at sign-in; an imported hash becomes one of ours
+//	Judge              an imported password, at its first use
 //	Change             by the user, who has just proved the old one
 //	StartReset, Reset  a token by mail, good for one new password
 //	Set                by an administrator
@@ -49,9 +50,16 @@ func Set(ctx context.Context, tx *database.Tx, by access.Actor, id, hash string,
 	if err := user.Guard(ctx, tx, by, id); err != nil {
 		return err
 	}
-	store(tx, by.Tenant, id, hash, temporary)
+	store(tx, by.Tenant, id, hash, temporary, chosen)
 	return audit.Append(tx, by, audit.Event{Action: "password.set", Target: "user", TargetID: id})
 }
+
+// What is known of a password, as it is kept.
+const (
+	chosen   = ""         // here, under the rules of that day
+	imported = "imported" // from another system, which may have had none; not used here yet
+	weak     = "weak"     // imported, and not good enough when it was first used
+)
 
 // Remove takes a password away from a user who has proved to be that user by other
 // means, and voids a reset that is under way: who set the password was not proved. The
@@ -68,31 +76,46 @@ func Remove(ctx context.Context, tx *database.Tx, by access.Actor, user, reason 
 	return audit.Append(tx, by, audit.Event{Action: "password.removed", Target: "user", TargetID: user, Reason: reason})
 }
 
-func store(tx *database.Tx, tenant, user, hash string, temporary bool) {
+func store(tx *database.Tx, tenant, user, hash string, temporary bool, standing string) {
 	voidReset(tx, tenant, user)
 	tx.Later(`
-		INSERT INTO passwords (tenant_id, user_id, hash, temporary, changed_at) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (tenant_id, user_id) DO UPDATE SET hash = excluded.hash, temporary = excluded.temporary, changed_at = excluded.changed_at`,
-		tenant, user, hash, temporary, tx.Millis())
+		INSERT INTO passwords (tenant_id, user_id, hash, temporary, changed_at, standing) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (tenant_id, user_id) DO UPDATE SET hash = excluded.hash, temporary = excluded.temporary, changed_at = excluded.changed_at, standing = excluded.standing`,
+		tenant, user, hash, temporary, tx.Millis(), standing)
 }
 
-// Find returns the stored hash of a user, empty if there is no password.
-func Find(ctx context.Context, db database.Reader, tenant, user string) (hash string, temporary bool, err error) {
-	rows, err := db.Query(ctx, "SELECT hash, temporary FROM passwords WHERE tenant_id = $1 AND user_id = $2", tenant, user)
-	if err != nil {
-		return "", false, fmt.Errorf("find password: %w", err)
+// A Due says why a user has to choose another password before a page lets them go on.
+type Due string
+
+// The reasons. A weak password, unlike a temporary one, still signs in where there is no
+// page to choose another on.
+const (
+	NotDue    Due = ""
+	Temporary Due = "temporary" // set by somebody else
+	Weak      Due = "weak"      // imported, and less than the rules here ask for
+)
+
+// Find returns the stored hash of a user, empty if there is no password, and why it has
+// to be changed, if so.
+func Find(ctx context.Context, db database.Reader, tenant, user string) (hash string, due Due, err error) {
+	hash, due, _, err = find(ctx, db, tenant, user)
+	return hash, due, err
+}
+
+func find(ctx context.Context, db database.Reader, tenant, user string) (hash string, due Due, standing string, err error) {
+	var temporary bool
+	err = db.QueryRow(ctx, "SELECT hash, temporary, standing FROM passwords WHERE tenant_id = $1 AND user_id = $2", tenant, user).Scan(&hash, &temporary, &standing)
+	switch {
+	case errors.Is(err, database.ErrNoRows):
+		return "", NotDue, "", nil
+	case err != nil:
+		return "", NotDue, "", fmt.Errorf("find password: %w", err)
+	case temporary:
+		due = Temporary
+	case standing == weak:
+		due = Weak
 	}
-	defer rows.Close()
-	if rows.Next() {
-		err = rows.Scan(&hash, &temporary)
-	}
-	if err == nil {
-		err = rows.Err()
-	}
-	if err != nil {
-		return "", false, fmt.Errorf("find password: %w", err)
-	}
-	return hash, temporary, nil
+	return hash, due, standing, nil
 }
 
 // ChangedAt returns when the password in force was chosen; the zero time if there is
@@ -113,8 +136,11 @@ func ChangedAt(ctx context.Context, db database.Reader, tenant, user string) (ti
 // wrong, for whatever reason.
 type Verdict struct {
 	OK bool
-	// Temporary says that the user must choose another password before going on.
-	Temporary bool
+	// Due says why the user must choose another password before going on, if so.
+	Due Due
+	// Imported says that the password comes from another system and is used here for the
+	// first time: the caller holds it against the rules, with Check, and calls Judge.
+	Imported bool
 	// Upgrade says that Hash is not what passhash would make of the password today:
 	// the caller hashes it anew and calls Upgrade.
 	Upgrade bool
@@ -130,7 +156,7 @@ type Verdict struct {
 // passhash.ErrBusy, and does not count tries: that is the caller's, with package
 // ratelimit, before it calls. It hashes, so it must not run in a transaction.
 func Verify(ctx context.Context, db database.Reader, hasher *passhash.Hasher, tenant, user, password string) (Verdict, error) {
-	hash, temporary, err := Find(ctx, db, tenant, user)
+	hash, due, standing, err := find(ctx, db, tenant, user)
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -142,7 +168,7 @@ func Verify(ctx context.Context, db database.Reader, hasher *passhash.Hasher, te
 		return Verdict{}, fmt.Errorf("verify password: %w", err)
 	}
 	if ok {
-		return Verdict{OK: true, Temporary: temporary, Upgrade: upgrade, Hash: hash}, nil
+		return Verdict{OK: true, Due: due, Imported: standing == imported, Upgrade: upgrade, Hash: hash}, nil
 	}
 	if !strings.HasPrefix(hash, "$argon2id$") {
 		// Most imported hashes are cheap. Without this, answering at once would tell
@@ -160,6 +186,22 @@ func Upgrade(ctx context.Context, tx *database.Tx, by access.Actor, user, oldHas
 	return err
 }
 
+// Judge notes what was found of an imported password at its first use, by its hash: nil
+// if it meets the rules, else the problem that Check has returned. A password that does
+// not still proves its user, who is asked for another one from then on. If it was changed
+// or judged in the meantime it does nothing.
+func Judge(ctx context.Context, tx *database.Tx, by access.Actor, user, hash string, found *problem.Problem) error {
+	standing := chosen
+	if found != nil {
+		standing = weak
+	}
+	judged, err := replace(ctx, tx, "UPDATE passwords SET standing = $4 WHERE tenant_id = $1 AND user_id = $2 AND hash = $3 AND standing = '"+imported+"'", by.Tenant, user, hash, standing)
+	if err != nil || !judged || found == nil {
+		return err
+	}
+	return audit.Append(tx, by, audit.Event{Action: "password.found_weak", Target: "user", TargetID: user, Reason: found.Code})
+}
+
 // Change is a user choosing a new password. The caller has verified the old one, by
 // Verify, and says so by its hash; oldHash is empty for a user who has none yet and
 // has proved themselves by other means. If the password is another by now it returns
@@ -171,7 +213,7 @@ func Change(ctx context.Context, tx *database.Tx, by access.Actor, user, oldHash
 		return access.ErrDenied.Because("%s is not user %s", by.Name, user)
 	}
 	voidReset(tx, by.Tenant, user)
-	stmt := "UPDATE passwords SET hash = $4, temporary = FALSE, changed_at = $5 WHERE tenant_id = $1 AND user_id = $2 AND hash = $3"
+	stmt := "UPDATE passwords SET hash = $4, temporary = FALSE, changed_at = $5, standing = '' WHERE tenant_id = $1 AND user_id = $2 AND hash = $3"
 	args := []any{by.Tenant, user, oldHash, newHash, tx.Millis()}
 	if oldHash == "" {
 		stmt = "INSERT INTO passwords (tenant_id, user_id, hash, temporary, changed_at) VALUES ($1, $2, $3, FALSE, $4) ON CONFLICT (tenant_id, user_id) DO NOTHING"

@@ -280,12 +280,12 @@ func TestTemporaryPasswordsAreSaidToBe(t *testing.T) {
 		id := b.person(t, "a@x.test", "").ID
 		hash := b.hash(t, "correct horse")
 		b.write(t, func(tx *database.Tx) error { return password.Set(t.Context(), tx, b.by, id, hash, true) })
-		if got := b.verify(t, id, "correct horse"); !got.OK || !got.Temporary {
+		if got := b.verify(t, id, "correct horse"); !got.OK || got.Due != password.Temporary {
 			t.Errorf("before the change: %+v", got)
 		}
 		next := b.hash(t, "another horse")
 		b.write(t, func(tx *database.Tx) error { return password.Change(t.Context(), tx, as(id), id, hash, next) })
-		if got := b.verify(t, id, "another horse"); !got.OK || got.Temporary {
+		if got := b.verify(t, id, "another horse"); !got.OK || got.Due != password.NotDue {
 			t.Errorf("after the change: %+v", got)
 		}
 	})

@@ -68,7 +68,7 @@ func Reset(ctx context.Context, tx *database.Tx, by access.Actor, token, newHash
 	if err != nil {
 		return "", err
 	}
-	store(tx, by.Tenant, u.ID, newHash, false)
+	store(tx, by.Tenant, u.ID, newHash, false, chosen)
 	return u.ID, audit.Append(tx, by, audit.Event{Action: "password.reset", Target: "user", TargetID: u.ID, Method: "email_link"})
 }
 

@@ -51,7 +51,7 @@ func TestResetSetsThePasswordOnce(t *testing.T) {
 		if id, err := b.reset(t.Context(), visitor, token, next); id != ada.ID || err != nil {
 			t.Fatalf("reset: %q, %v", id, err)
 		}
-		if got := b.verify(t, ada.ID, "another horse"); !got.OK || got.Temporary || got.Upgrade || b.verify(t, ada.ID, "forgotten horse").OK {
+		if got := b.verify(t, ada.ID, "another horse"); !got.OK || got.Due != password.NotDue || got.Upgrade || b.verify(t, ada.ID, "forgotten horse").OK {
 			t.Errorf("afterwards the new password gives %+v", got)
 		}
 		if b.stored(t, eve.ID) != evesHash {

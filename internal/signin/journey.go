@@ -312,12 +312,12 @@ func (s *Service) showProved(w http.ResponseWriter, r *http.Request, v *visit, a
 	case lacking.entry.choose:
 		return s.showChoice(w, r, v, a, u.ID, nil)
 	}
-	_, temporary, err := password.Find(r.Context(), s.DB, v.by.Tenant, a.UserID)
+	_, due, err := password.Find(r.Context(), s.DB, v.by.Tenant, a.UserID)
 	if err != nil {
 		return err
 	}
-	if temporary && a.Method == methodPassword {
-		return page.Render(w, r, http.StatusOK, s.newPasswordPage(v, a))
+	if due != password.NotDue && a.Method == methodPassword {
+		return page.Render(w, r, http.StatusOK, s.newPasswordPage(v, a, due))
 	}
 	who, held, err := s.heldSocial(r.Context(), s.DB, v, a)
 	if err != nil {

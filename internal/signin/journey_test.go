@@ -2,11 +2,15 @@ package signin_test
 
 import (
 	"context"
+	"crypto/sha1"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,8 +21,10 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/secret/passhash"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 )
@@ -216,6 +222,89 @@ func TestTemporaryPasswordMustBeChanged(t *testing.T) {
 		b.Submit(t, p, "/signin/new-password", "password", "a much longer phrase of mine")
 		b.wantIn(t, true)
 	})
+}
+
+// The other system may have had no rules. Whoever brings a password along that is worth
+// nothing signs in with it, and has to choose another one on the way.
+func TestImportedPasswordsAreJudgedAtTheirFirstUse(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.SignIn.Breached = breached(t, "a fine phrase that was stolen")
+		for name, test := range map[string]struct {
+			password, found string
+			keep            bool
+		}{
+			"short":            {"Xq7!vR2m", "invalid_password", false},
+			"common":           {"password1234567890", "password_too_common", false},
+			"personal":         {"wilhelmina.example.com", "password_too_personal", false},
+			"breached":         {"a fine phrase that was stolen", "password_breached", false},
+			"good":             {"a fine phrase of one's own", "", false},
+			"short, but kept":  {"Xq7!vR2m", "", true},
+			"stolen, but kept": {"a fine phrase that was stolen", "", true},
+		} {
+			t.Run(name, func(t *testing.T) {
+				b.settings(t, tenant.SignIn{KeepImported: test.keep})
+				email := strings.Map(func(r rune) rune { return max('a', r) }, name) + "@example.com"
+				u := b.person(t, email)
+				sum := sha256.Sum256([]byte(test.password))
+				b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+					name := "Wilhelmina"
+					if _, err := b.Users.Update(ctx, tx, access.System(b.Demo.ID), u.ID, user.Change{FirstName: &name}); err != nil {
+						return err
+					}
+					return password.Replace(ctx, tx, access.System(b.Demo.ID), password.Stored{UserID: u.ID, Hash: passhash.Digest("SHA-256", "password", 1, nil, sum[:])})
+				})
+				one := b.another()
+				p := one.Submit(t, one.passwordPage(t, email), "/signin/password", "password", test.password)
+				one.wantIn(t, test.found == "")
+				list, err := audit.List(t.Context(), b.DB, b.Demo.ID, audit.Filter{Action: "password.found_weak", TargetID: u.ID}, 10)
+				if err != nil || (test.found != "") != (len(list) == 1) || test.found != "" && list[0].Reason != test.found {
+					t.Errorf("the log has %+v, %v", list, err)
+				}
+				if test.found == "" {
+					return
+				}
+				if !strings.Contains(p.Text(), "public list of stolen passwords") {
+					t.Errorf("the page does not say why: %s", p.Text())
+				}
+				again := b.another() // it does not help to leave and come back
+				again.Submit(t, again.passwordPage(t, email), "/signin/password", "password", test.password)
+				again.wantIn(t, false)
+				one.Submit(t, p, "/signin/new-password", "password", test.password).Want(t, 400)
+				one.Submit(t, p, "/signin/new-password", "password", "words that nobody else has chosen")
+				one.wantIn(t, true)
+				last := b.another()
+				last.Submit(t, last.passwordPage(t, email), "/signin/password", "password", "words that nobody else has chosen")
+				last.wantIn(t, true)
+			})
+		}
+	})
+}
+
+// breached is a list of stolen passwords.
+func breached(t *testing.T, passwords ...string) *password.List {
+	t.Helper()
+	var lines []string
+	for _, p := range passwords {
+		lines = append(lines, fmt.Sprintf("%X\n", sha1.Sum([]byte(p))))
+	}
+	slices.Sort(lines)
+	path := filepath.Join(t.TempDir(), "breached.list")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := password.BuildList(strings.NewReader(strings.Join(lines, "")), file); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := password.OpenList(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = list.Close() })
+	return list
 }
 
 // What differs from one answer to the next without saying anything.

@@ -160,26 +160,42 @@ func (s *Service) checkPassword(ctx context.Context, v *visit, identifier string
 	if err == nil && !verdict.OK {
 		err = ErrCredentials.In("password")
 	}
-	if err == nil && verdict.Upgrade {
-		err = s.upgrade(ctx, v, u.ID, verdict.Hash, given)
+	if err == nil && (verdict.Upgrade || verdict.Imported) {
+		err = s.takeIn(ctx, v, u, verdict, given)
 	}
 	return uses, err
 }
 
-func (s *Service) upgrade(ctx context.Context, v *visit, id, old, given string) error {
-	hash, err := s.Hasher.Hash(ctx, given)
-	if err != nil {
-		return err
+// takeIn gives a password that was just proved the form of today, and holds one that
+// another system has taken against the rules of the tenant.
+func (s *Service) takeIn(ctx context.Context, v *visit, u user.User, verdict password.Verdict, given string) (err error) {
+	hash := verdict.Hash
+	if verdict.Upgrade {
+		if hash, err = s.Hasher.Hash(ctx, given); err != nil {
+			return err
+		}
 	}
+	var found *problem.Problem
+	if verdict.Imported && !v.tenant.Settings.SignIn.KeepImported {
+		found, _ = problem.From(password.Check(given, s.policyFor(v, u)))
+	}
+	by := v.by
+	by.Name = "user:" + u.ID
 	return s.DB.Write(ctx, func(tx *database.Tx) error {
-		by := v.by
-		by.Name = "user:" + id
-		return password.Upgrade(ctx, tx, by, id, old, hash)
+		if verdict.Imported {
+			if err := password.Judge(ctx, tx, by, u.ID, verdict.Hash, found); err != nil {
+				return err
+			}
+		}
+		if !verdict.Upgrade {
+			return nil
+		}
+		return password.Upgrade(ctx, tx, by, u.ID, verdict.Hash, hash)
 	})
 }
 
-func (s *Service) newPasswordPage(v *visit, a attempt) *page.NewPassword {
-	return &page.NewPassword{View: v.view, Identifier: a.Identifier, MinLength: s.policy(v.tenant.Settings.SignIn.MinPassword).MinLength, Action: pathNewPassword, BackURL: pathSignIn}
+func (s *Service) newPasswordPage(v *visit, a attempt, due password.Due) *page.NewPassword {
+	return &page.NewPassword{View: v.view, Weak: due == password.Weak, Identifier: a.Identifier, MinLength: s.policy(v.tenant.Settings.SignIn.MinPassword).MinLength, Action: pathNewPassword, BackURL: pathSignIn}
 }
 
 // policy is what new passwords of a tenant must meet.
@@ -194,7 +210,7 @@ func (s *Service) policyFor(v *visit, u user.User) password.Policy {
 	return s.policy(v.tenant.Settings.SignIn.MinPassword, u.Email, u.Username, u.FirstName, u.LastName, v.tenant.Name, v.view.Brand.Name)
 }
 
-// postNewPassword takes the place of a temporary password, which was just proved.
+// postNewPassword takes the place of a temporary or weak password, which was just proved.
 func (s *Service) postNewPassword(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
 	ctx := r.Context()
 	if a.ProvedAt.IsZero() || a.Method != methodPassword {
@@ -207,17 +223,17 @@ func (s *Service) postNewPassword(w http.ResponseWriter, r *http.Request, v *vis
 	if lacking.Second {
 		return s.showSecond(w, r, v, a, u, lacking)
 	}
+	old, due, err := password.Find(ctx, s.DB, v.by.Tenant, u.ID)
+	if err != nil || due == password.NotDue {
+		return errors.Join(err, ErrAttempt)
+	}
 	failed := func(err error) error {
-		p := s.newPasswordPage(v, a)
+		p := s.newPasswordPage(v, a, due)
 		return again(w, r, &p.View, err, p)
 	}
 	given := r.PostFormValue("password")
 	if err := password.Check(given, s.policyFor(v, u)); err != nil {
 		return failed(err)
-	}
-	old, temporary, err := password.Find(ctx, s.DB, v.by.Tenant, u.ID)
-	if err != nil || !temporary {
-		return errors.Join(err, ErrAttempt)
 	}
 	hash, err := s.Hasher.Hash(ctx, given)
 	if err != nil {

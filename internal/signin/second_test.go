@@ -167,7 +167,7 @@ func TestBetweenTheFactorsNothingIsOpen(t *testing.T) {
 		if err != nil || has.Authenticators != 1 {
 			t.Errorf("there are %d authenticators, %v", has.Authenticators, err)
 		}
-		if _, temporary, err := password.Find(t.Context(), b.DB, b.Demo.ID, u.ID); err != nil || temporary {
+		if _, due, err := password.Find(t.Context(), b.DB, b.Demo.ID, u.ID); err != nil || due != password.NotDue {
 			t.Error(err)
 		}
 		b.byPassword(t, ann) // the password is still what it was

@@ -207,7 +207,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	_, temporary, err := password.Find(ctx, tx, v.by.Tenant, a.UserID)
+	_, due, err := password.Find(ctx, tx, v.by.Tenant, a.UserID)
 	if err != nil {
 		return in, err
 	}
@@ -215,7 +215,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	if lacking.isOpen() || temporary && a.Method == methodPassword || held != "" {
+	if lacking.isOpen() || due != password.NotDue && a.Method == methodPassword || held != "" {
 		return in, errUnfinished
 	}
 	if err := finishAttempt(ctx, tx, v.by.Tenant, a); err != nil {

@@ -119,6 +119,8 @@ type SignIn struct {
 	PasskeyDomain string `json:"passkey_domain"`
 	// MinPassword is the least length of a password that stands alone; 15 if zero.
 	MinPassword int `json:"min_password"`
+	// KeepImported lets users keep imported passwords that do not meet the rules.
+	KeepImported bool `json:"keep_imported"`
 	// Lifetimes of sessions in seconds; zero means the default.
 	SessionIdle     int64 `json:"session_idle"`
 	SessionAbsolute int64 `json:"session_absolute"`

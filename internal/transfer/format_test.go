@@ -63,7 +63,7 @@ func TestImportReadsOwnLines(t *testing.T) {
 			Username: "no.mail", Groups: json.RawMessage(`["a","b"]`), Attributes: json.RawMessage(`{"n":1.5,"deep":{"x":[1,2]}}`), RequiredActions: []string{"VERIFY_EMAIL"},
 			CreatedAt: created, ModifiedAt: created, LastLoginAt: time.Date(2021, 2, 3, 4, 5, 6, 0, time.UTC),
 		})
-		if _, temporary, _ := password.Find(t.Context(), b.DB, b.by.Tenant, u.ID); !temporary {
+		if _, due, _ := password.Find(t.Context(), b.DB, b.by.Tenant, u.ID); due != password.Temporary {
 			t.Error("the password is not temporary")
 		}
 		checkUser(t, b.find(t, "+4915112345678"), user.User{Phone: "+4915112345678", PhoneVerified: true, IsActive: true})
@@ -121,7 +121,7 @@ func TestImportReadsKeycloak(t *testing.T) {
 			Groups: json.RawMessage(`["/staff"]`), Attributes: json.RawMessage(`{"external_id":"cfb55bf6-fcbb-4a1e-bfec-30c6649b52f8","locale":["en"],"phone":["1","2"]}`),
 		})
 		grace := b.find(t, "grace@example.com")
-		if _, temporary, _ := password.Find(t.Context(), b.DB, b.by.Tenant, grace.ID); !temporary || grace.Username != "" {
+		if _, due, _ := password.Find(t.Context(), b.DB, b.by.Tenant, grace.ID); due != password.Temporary || grace.Username != "" {
 			t.Errorf("grace's password is not temporary, or her address her username: %+v", grace)
 		}
 		for _, login := range []string{"ada", "grace@example.com", "alan", "old", "plugin"} {

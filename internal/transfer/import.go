@@ -407,7 +407,8 @@ func (w *run) update(ctx context.Context, tx *database.Tx, rows []*row, to *kept
 			return nil, err
 		}
 		if r.password.Hash != "" {
-			if err := password.Set(ctx, tx, w.by, id, r.password.Hash, r.password.Temporary); err != nil {
+			r.password.UserID = id
+			if err := password.Replace(ctx, tx, w.by, r.password); err != nil {
 				return nil, err
 			}
 		}
