@@ -378,14 +378,25 @@ func (s *Service) choose(ctx context.Context, j *journey, sessions []session.Ses
 	if missing = j.lacks(in); missing != nil {
 		return in, missing, nil
 	}
-	if missing, err = s.locate(ctx, j, in); missing != nil || err != nil || j.returned {
-		return in, missing, err
+	if !j.returned && signin.AsksTwo(j.ACR) && in.ACR != signin.ACRTwoFactors {
+		return in, errLoginRequired, nil
+	}
+	missing, err = s.admit(ctx, j, in)
+	return in, missing, err
+}
+
+// admit finds the organization that a session acts in for a request, and says what the
+// session lacks for that or for the application; nil if nothing. What was shown on the
+// way here is judged like any other session: it may have been chosen, not proved.
+func (s *Service) admit(ctx context.Context, j *journey, in session.Session) (*problem.Problem, error) {
+	if missing, err := s.locate(ctx, j, in); missing != nil || err != nil {
+		return missing, err
 	}
 	enough, err := s.SignIn.Suffices(ctx, j.by.Tenant, in, j.app)
-	if err == nil && (!enough || signin.AsksTwo(j.ACR) && in.ACR != signin.ACRTwoFactors) {
-		missing = errLoginRequired
+	if err != nil || enough {
+		return nil, err
 	}
-	return in, missing, err
+	return errLoginRequired, nil
 }
 
 // locate finds the organization that a session acts in for a request, or says what is

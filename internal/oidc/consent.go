@@ -128,7 +128,7 @@ func (s *Service) postConsent(w http.ResponseWriter, r *http.Request) error {
 	i := slices.IndexFunc(sessions, func(in session.Session) bool { return in.ID == r.URL.Query().Get("session") })
 	changed := i < 0 || j.UserID != "" && j.UserID != sessions[i].UserID || j.lacks(sessions[i]) != nil || !matchesRedirect(j.app, j.RedirectURI)
 	if !changed {
-		missing, err := s.locate(r.Context(), j, sessions[i])
+		missing, err := s.admit(r.Context(), j, sessions[i])
 		if err != nil {
 			return err
 		}

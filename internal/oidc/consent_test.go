@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
@@ -125,6 +126,27 @@ func TestConsentIsRevoked(t *testing.T) {
 		if b.events(t, "consent.revoked") != 1 {
 			t.Error("nothing is logged")
 		}
+	})
+}
+
+// C6 103: what the form of consent names is judged as the page of before it was.
+func TestConsentOfAWeakSessionIsRefused(t *testing.T) {
+	onFront(t, func(t *testing.T, b *front) {
+		br := b.browser()
+		br.signIn(t, b.ann)
+		action, form := br.authorize(t, b.foreign, nil).form(t)
+		form.Set("decision", "allow")
+		strict := b.foreign
+		strict.OAuth.SecondFactor = tenant.MFARequired
+		b.save(t, strict)
+		b.pass(2 * time.Second)
+		if a := br.post(t, action, form); a.status != http.StatusSeeOther || !strings.HasPrefix(a.head.Get("Location"), "/oauth2/authorize/continue?") {
+			t.Errorf("got %d to %s", a.status, a.head.Get("Location"))
+		}
+		if n := b.count(t, "consents"); n != 0 {
+			t.Errorf("%d consents", n)
+		}
+		br.authorize(t, b.foreign, url.Values{"prompt": {"none"}}).wantError(t, b.foreign, "login_required")
 	})
 }
 

@@ -431,7 +431,11 @@ func (s *Service) showAccounts(w http.ResponseWriter, r *http.Request, v *visit,
 		if err != nil {
 			return err
 		}
-		p.Accounts = append(p.Accounts, page.Account{Person: personOf(u), ID: h.ID, Expired: !h.satisfies(a.Request)})
+		enough, err := s.satisfies(r.Context(), v, h, a)
+		if err != nil {
+			return err
+		}
+		p.Accounts = append(p.Accounts, page.Account{Person: personOf(u), ID: h.ID, Expired: !enough})
 	}
 	return page.Render(w, r, http.StatusOK, p)
 }
@@ -440,13 +444,21 @@ func personOf(u user.User) page.Person {
 	return page.Person{Name: strings.TrimSpace(u.FirstName + " " + u.LastName), Login: u.Login()}
 }
 
-// satisfies reports whether a session proves what was asked for.
-func (h held) satisfies(q request) bool {
-	return !h.AuthAt.Before(q.After) && (h.ACR == ACRTwoFactors || !q.asksTwo())
+// satisfies reports whether a session proves what an attempt was begun for, and as much
+// as its application needs.
+func (s *Service) satisfies(ctx context.Context, v *visit, h held, a attempt) (bool, error) {
+	if h.AuthAt.Before(a.Request.After) || h.ACR != ACRTwoFactors && a.Request.asksTwo() {
+		return false, nil
+	}
+	app, err := s.applicationOf(ctx, s.DB, v, a.ApplicationID)
+	if err != nil {
+		return false, err
+	}
+	return s.Suffices(ctx, v.by.Tenant, h.Session, app)
 }
 
 // postAccount goes on with an account that is signed in already. One whose proof is
-// older than was asked for proves itself again.
+// older or less than what is needed proves itself again.
 func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
 	chosen := r.PostFormValue("account")
 	for i, h := range v.sessions {
@@ -457,7 +469,11 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, v *visit, 
 		if err != nil {
 			return err
 		}
-		if !h.satisfies(a.Request) {
+		enough, err := s.satisfies(r.Context(), v, h, a)
+		if err != nil {
+			return err
+		}
+		if !enough {
 			a.Identifier, a.Channel, _ = parseIdentifier(v.tenant.Settings.SignIn, u.Login(), false) // a login of ours is one
 			if err := s.startFirst(r.Context(), v, a, v.tenant.Settings.SignIn); err != nil {
 				return s.firstAgain(w, r, v, a, err)

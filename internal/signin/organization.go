@@ -480,8 +480,12 @@ func (s *Service) enterHeld(w http.ResponseWriter, r *http.Request, v *visit, a 
 	if err != nil {
 		return err
 	}
+	enough, err := s.satisfies(ctx, v, h, a)
+	if err != nil {
+		return err
+	}
 	a.Request.Organization, a.Request.Chosen = chosen, true
-	if missing != nil || !h.satisfies(a.Request) {
+	if missing != nil || !enough {
 		a.Request.Enter, a.Request.UserID, a.Request.LoginHint = "", h.UserID, u.Login()
 		if err := s.DB.Write(ctx, func(tx *database.Tx) error { _, err := noteRequest(ctx, tx, v.by.Tenant, a); return err }); err != nil {
 			return err

@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/mfa"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/session"
@@ -552,16 +553,7 @@ func TestApplicationRequiresTwoFactors(t *testing.T) {
 		b.person(t, ann)
 		b.byPassword(t, ann)
 		b.wantIn(t, true)
-		b.Write(t, func(ctx context.Context, tx *database.Tx) error {
-			app, err := b.Tenants.ByClientID(ctx, b.Demo.ClientID)
-			if err != nil {
-				return err
-			}
-			app.OAuth.SecondFactor = tenant.MFARequired
-			_, err = b.Tenants.SaveApplication(ctx, tx, access.System(b.Demo.ID), app)
-			return err
-		})
-		b.Clock.Advance(2 * time.Second)
+		b.requiresTwo(t)
 		p := b.authorize(t).At(t, "/signin")
 		p = b.Submit(t, p, "/signin", "identifier", ann)
 		p = b.Submit(t, b.Get(t, "/signin/password?state="+p.URL.Query().Get("state")), "/signin/password", "password", secret).WantText(t, "Set up two-step")
@@ -575,6 +567,97 @@ func TestApplicationRequiresTwoFactors(t *testing.T) {
 			t.Errorf("it led to %d %s", p.Status, p.Text())
 		}
 	})
+}
+
+// requiresTwo has demo's application require two factors.
+func (b *bench) requiresTwo(t *testing.T) {
+	t.Helper()
+	b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+		app, err := b.Tenants.ByClientID(ctx, b.Demo.ClientID)
+		if err != nil {
+			return err
+		}
+		app.OAuth.SecondFactor = tenant.MFARequired
+		_, err = b.Tenants.SaveApplication(ctx, tx, access.System(b.Demo.ID), app)
+		return err
+	})
+	b.Clock.Advance(2 * time.Second)
+}
+
+// C6 103: where two factors are required, no form that takes a session of one leads on.
+func TestARequiredSecondFactorIsNotSkipped(t *testing.T) {
+	for name, need := range map[string]func(t *testing.T, b *bench, u user.User){
+		"of an application": func(t *testing.T, b *bench, _ user.User) { b.requiresTwo(t) },
+		"of a role": func(t *testing.T, b *bench, u user.User) {
+			admin := b.Demo.Roles["admin"].ID
+			b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+				_, err := b.Users.Update(ctx, tx, access.System(b.Demo.ID), u.ID, user.Change{RoleIDs: &[]string{admin}})
+				return err
+			})
+			policy(t, b.World, tenant.MFA{Mode: tenant.MFAOptional, RequiredForRoles: []string{admin}})
+			b.Clock.Advance(2 * time.Second)
+		},
+	} {
+		wantAsked := func(t *testing.T, b *bench, p apptest.Page) {
+			t.Helper()
+			if p.Location() != nil {
+				t.Fatalf("a session of one factor led to %v", p.Location())
+			}
+			b.Submit(t, b.Get(t, "/signin/password?state="+p.URL.Query().Get("state")), "/signin/password", "password", secret).WantText(t, "Set up two-step")
+		}
+		choose := func(t *testing.T, b *bench, p apptest.Page, u user.User) apptest.Page {
+			t.Helper()
+			form, ok := p.Form("/signin")
+			if !ok {
+				form, _ = p.Form("/signin/account")
+			}
+			to := b.PostForm(t, "/signin/account", url.Values{"csrf": form.Fields["csrf"], "state": {p.URL.Query().Get("state")}, "account": {b.newest(t, u).ID}}).Location()
+			if to == nil {
+				t.Fatal("it leads nowhere")
+			}
+			return b.Get(t, to.RequestURI())
+		}
+		t.Run(name+", by the form of accounts", func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				u := b.person(t, ann)
+				b.byPassword(t, ann)
+				need(t, b, u)
+				wantAsked(t, b, choose(t, b, b.authorize(t).At(t, "/signin"), u))
+			})
+		})
+		t.Run(name+", by the page of accounts", func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				u := b.person(t, ann)
+				b.byPassword(t, ann)
+				need(t, b, u)
+				wantAsked(t, b, choose(t, b, b.authorize(t, "prompt", "select_account").WantText(t, ann), u))
+			})
+		})
+		t.Run(name+", by the choice of an organization", func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				u := b.person(t, ann)
+				acme := b.company(t, "Acme", org.Policy{})
+				b.joins(t, acme, u.ID)
+				b.joins(t, b.company(t, "Globex", org.Policy{}), u.ID)
+				b.byPassword(t, ann)
+				need(t, b, u)
+				p := b.Submit(t, b.authorize(t).WantText(t, "Choose an organization"), "/signin/organization", "organization", acme.ID).At(t, "/signin")
+				wantAsked(t, b, b.Submit(t, p, "/signin", "identifier", ann))
+			})
+		})
+		t.Run(name+", by coming back", func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				u := b.person(t, ann)
+				b.byPassword(t, ann)
+				p := b.authorize(t, "prompt", "select_account").WantText(t, ann)
+				form, _ := p.Form("/signin/account")
+				back := b.PostForm(t, "/signin/account", url.Values{"csrf": form.Fields["csrf"], "state": form.Fields["state"], "account": {b.newest(t, u).ID}}).Location()
+				need(t, b, u) // meanwhile
+				p = b.Get(t, back.RequestURI()).At(t, "/signin")
+				wantAsked(t, b, b.Submit(t, p, "/signin", "identifier", ann))
+			})
+		})
+	}
 }
 
 func TestRecoveryLink(t *testing.T) {
