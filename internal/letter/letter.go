@@ -65,7 +65,8 @@ func (k Kind) proves() bool {
 // Changes are the values of Letter.Change.
 var Changes = []string{
 	"passkey_added", "passkey_removed", "factor_added", "factor_removed", "codes_renewed", "factors_reset",
-	"email_changed", "email_removed", "phone_changed", "phone_removed", "account_linked", "account_unlinked",
+	"email_changed", "email_removed", "phone_changed", "phone_removed",
+	"email_added", "phone_added", "further_email_removed", "further_phone_removed", "account_linked", "account_unlinked",
 }
 
 // A Brand is whose letter it is.

@@ -252,8 +252,8 @@ func (s *Service) checkAddress(ctx context.Context, tx *database.Tx, tenant stri
 	if err != nil {
 		return err
 	}
-	if u.Email == i.Email && u.EmailVerified {
-		return nil
+	if mine, err := s.IsFor(ctx, tx, tenant, i, u); err != nil || mine {
+		return err
 	}
 	if !agreed {
 		return ErrOtherAddress
@@ -267,6 +267,16 @@ func (s *Service) checkAddress(ctx context.Context, tx *database.Tx, tenant stri
 		err = ErrAddressRefused
 	}
 	return err
+}
+
+// IsFor reports whether an invitation is for a user: whether its address is one that they
+// have proved.
+func (s *Service) IsFor(ctx context.Context, db database.Reader, tenant string, i Invitation, u user.User) (bool, error) {
+	m, err := s.Users.Match(ctx, db, access.System(tenant), i.Email)
+	if errors.Is(err, user.ErrNotFound) {
+		return false, nil
+	}
+	return m.ID == u.ID && m.IsProved(), err
 }
 
 // welcome makes the user a member. One who is a member already gets the roles beside

@@ -73,7 +73,30 @@ type Contact struct {
 	VerifyAction string // sends a code there
 	ChangeURL    string // to AccountContact; also adds one
 	RemoveAction string
+	Further      []Further
+	AddURL       string // to AccountContact for a further one; empty if none can be added
 }
+
+// A Further is an address beside the primary one. Its forms send "address": its id, or to
+// confirm it, itself.
+type Further struct {
+	ID            string
+	Address       string
+	Held          bool // it does not count until it is confirmed again
+	ConfirmAction string
+	PrimaryAction string
+	RemoveAction  string
+}
+
+// A FurtherRow is a further address as the profile lists it.
+type FurtherRow struct {
+	*View
+	Further
+	Key string // of what it is called
+}
+
+// FurtherRow is f as the profile lists it.
+func (v *View) FurtherRow(f Further, key string) FurtherRow { return FurtherRow{v, f, key} }
 
 // A ContactRow is a contact as the profile lists it.
 type ContactRow struct {
@@ -92,6 +115,7 @@ type AccountContact struct {
 	SMS      bool   // it is a phone number
 	Address  string // as typed before
 	Old      string // in force until the new one is proved; may be empty
+	Further  bool   // it comes beside the one in force
 	Action   string
 	CloseURL string // back without a change
 }

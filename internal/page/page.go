@@ -85,6 +85,7 @@ var Notices = []string{
 	"password_changed", "session_ended", "sessions_ended", "access_revoked", "code_sent",
 	"passkey_added", "passkey_renamed", "passkey_removed", "passkey_confirmed", "identity_confirmed",
 	"email_removed", "phone_removed", "factor_renamed", "account_deleted",
+	"email_added", "phone_added", "further_email_removed", "further_phone_removed",
 	"organization_joined",
 	"portal_saved", "portal_on", "portal_off", "domain_verified",
 }

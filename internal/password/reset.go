@@ -53,23 +53,23 @@ func PeekReset(ctx context.Context, db *database.DB, tenant, token string) (user
 }
 
 // Reset uses a token up and stores the hash of the new password of the user it was
-// made for, whom it returns. It returns ErrResetSpent; then the token stays as it
+// made for, whom it returns with the address that the mail went to. It returns ErrResetSpent; then the token stays as it
 // was. The token is all the right it takes: the actor may be a visitor.
 //
 // In the same transaction the caller ends all sessions of the user and what they
 // led to, and afterwards asks for a second factor as ever: a mail alone restores
 // no account that has one.
-func Reset(ctx context.Context, tx *database.Tx, by access.Actor, token, newHash string) (userID string, err error) {
-	var id, email string
+func Reset(ctx context.Context, tx *database.Tx, by access.Actor, token, newHash string) (userID, email string, err error) {
+	var id string
 	// One statement finds and removes it, so that two can not both succeed.
 	err = tx.QueryRow(ctx, "DELETE FROM password_resets WHERE tenant_id = $1 AND token_hash = $2 AND expires_at > $3 RETURNING user_id, email",
 		by.Tenant, secret.Hash(token), tx.Millis()).Scan(&id, &email)
 	u, err := holder(ctx, tx, by.Tenant, id, email, err)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	store(tx, by.Tenant, u.ID, newHash, false, chosen)
-	return u.ID, audit.Append(tx, by, audit.Event{Action: "password.reset", Target: "user", TargetID: u.ID, Method: "email_link"})
+	return u.ID, email, audit.Append(tx, by, audit.Event{Action: "password.reset", Target: "user", TargetID: u.ID, Method: "email_link"})
 }
 
 // holder returns the user a reset is for, if they may still use it. It takes the
@@ -82,18 +82,16 @@ func holder(ctx context.Context, db database.Reader, tenant, id, email string, e
 		return user.User{}, fmt.Errorf("find password reset: %w", err)
 	}
 	var users user.Service // to find a user takes none of its fields
-	u, err := users.Find(ctx, db, access.System(tenant), id)
+	u, err := users.Match(ctx, db, access.System(tenant), email)
 	switch {
-	case errors.Is(err, user.ErrNotFound):
-		return user.User{}, ErrResetSpent.Because("the user is gone")
+	case errors.Is(err, user.ErrNotFound) || err == nil && (u.ID != id || !u.IsPrimary() && !u.IsProved()):
+		return user.User{}, ErrResetSpent.Because("the user has another e-mail address by now, or is gone")
 	case err != nil:
 		return user.User{}, err
 	case !u.IsActive:
 		return user.User{}, ErrResetSpent.Because("the user is disabled")
-	case u.Email == "" || u.Email != email:
-		return user.User{}, ErrResetSpent.Because("the user has another e-mail address by now")
 	}
-	return u, nil
+	return u.User, nil
 }
 
 func voidReset(tx *database.Tx, tenant, user string) {

@@ -29,7 +29,7 @@ func (b *bench) startReset(t *testing.T, u user.User) (token string) {
 func (b *bench) reset(ctx context.Context, by access.Actor, token, hash string) (id string, err error) {
 	b.pass(time.Millisecond)
 	err = b.db.Write(ctx, func(tx *database.Tx) error {
-		id, err = password.Reset(ctx, tx, by, token, hash)
+		id, _, err = password.Reset(ctx, tx, by, token, hash)
 		return err
 	})
 	return id, err

@@ -131,13 +131,14 @@ func (s *Service) adopt(ctx context.Context, by access.Actor, c caller, p person
 		return p, err
 	}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		owner, err := s.Users.FindByLogin(ctx, tx, by, cmp.Or(u.Email, u.Username))
-		if errors.Is(err, user.ErrNotFound) {
+		found, err := s.Users.Match(ctx, tx, by, cmp.Or(u.Email, u.Username))
+		if errors.Is(err, user.ErrNotFound) || err == nil && found.Is() && !found.IsPrimary() && !found.IsProved() {
 			return errTaken
 		}
 		if err != nil {
 			return err
 		}
+		owner := found.User
 		old, err := holdPerson(ctx, tx, by.Tenant, c.ID, owner.ID)
 		switch {
 		case err == nil && !old.isDeleted:
@@ -334,8 +335,27 @@ func (s *Service) follow(ctx context.Context, tx *database.Tx, by access.Actor, 
 		if ch.Email != nil {
 			ch.EmailVerified = &after.EmailVerified
 		}
+		if err := s.keepPrimary(ctx, tx, by, u, before.Email, &ch); err != nil {
+			return err
+		}
 	}
 	_, err = s.Users.Update(ctx, tx, by, p.ID, ch)
+	return err
+}
+
+// keepPrimary takes the address out of a change if the one that it replaces is only a
+// further one of the user's: which is the primary one they say themselves.
+func (s *Service) keepPrimary(ctx context.Context, tx *database.Tx, by access.Actor, u user.User, old string, ch *user.Change) error {
+	if ch.Email == nil || old == "" || old == u.Email {
+		return nil
+	}
+	m, err := s.Users.Match(ctx, tx, by, old)
+	if errors.Is(err, user.ErrNotFound) {
+		return nil
+	}
+	if m.ID == u.ID && m.Is() && !m.IsPrimary() {
+		ch.Email, ch.EmailVerified = nil, nil
+	}
 	return err
 }
 

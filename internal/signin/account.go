@@ -66,18 +66,24 @@ func (s *Service) mountAccount(r *web.Router) {
 	} {
 		r.Add(pageRoute(p.method, p.path, p.summary, p.handler, p.errors))
 	}
-	for _, c := range []contact{byEmail, byPhone} {
+	for _, c := range []contact{byEmail, byPhone, furtherEmail, furtherPhone} {
 		sending := problems{page.ErrForm, ErrNotOffered, user.ErrEmail, user.ErrPhone, ratelimit.ErrLimited, notify.ErrNoChannel, notify.ErrRecipient}
 		r.Add(pageRoute("GET", c.path, "Page: another "+c.name, s.ownContact(c, s.pageContact), problems{ErrNotOffered}))
-		r.Add(pageRoute("POST", c.path, "Form: send a code to another "+c.name, s.ownContact(c, s.postContact), sending))
-		r.Add(pageRoute("POST", c.path+"/verify", "Form: send a code to one's "+c.name, s.ownContact(c, s.postVerify), sending))
+		r.Add(pageRoute("POST", c.path, "Form: send a code to another "+c.name, s.ownContact(c, s.postContact), append(sending, ErrUnproved)))
 		r.Add(pageRoute("GET", c.path+"/code", "Page: the code sent to the "+c.name, s.ownContact(c, s.pageContactCode), problems{ErrNotOffered}))
 		r.Add(pageRoute("POST", c.path+"/code", "Form: the code sent to the "+c.name, s.ownContact(c, s.postContactCode),
-			problems{page.ErrForm, ErrNotOffered, passwordless.ErrCode, user.ErrExists, ratelimit.ErrLimited}))
-		r.Add(pageRoute("POST", c.path+"/remove", "Form: remove one's "+c.name, s.own(page.ProfilePath, s.fresh(page.ProfilePath, func(w http.ResponseWriter, r *http.Request, o *owner) error {
-			return s.postRemoveContact(w, r, o, c)
-		})), problems{page.ErrForm, ErrLastWay, user.ErrNobody}))
+			problems{page.ErrForm, ErrNotOffered, passwordless.ErrCode, user.ErrExists, user.ErrAddresses, ratelimit.ErrLimited}))
 		r.Add(pageRoute("POST", c.path+"/resend", "Form: send that code again", s.ownContact(c, s.postContactResend), sending))
+		changed := func(step func(w http.ResponseWriter, r *http.Request, o *owner, c contact) error) web.Handler {
+			return s.own(page.ProfilePath, s.fresh(page.ProfilePath, func(w http.ResponseWriter, r *http.Request, o *owner) error { return step(w, r, o, c) }))
+		}
+		if c.further != "" {
+			r.Add(pageRoute("POST", c.path+"/primary", "Form: make a "+c.name+" the primary one", changed(s.postPrimary), problems{page.ErrForm, user.ErrAddressHeld}))
+			r.Add(pageRoute("POST", c.path+"/remove", "Form: remove a "+c.name, changed(s.postRemoveFurther), problems{page.ErrForm, ErrLastWay}))
+			continue
+		}
+		r.Add(pageRoute("POST", c.path+"/verify", "Form: send a code to one's "+c.name, s.ownContact(c, s.postVerify), sending))
+		r.Add(pageRoute("POST", c.path+"/remove", "Form: remove one's "+c.name, changed(s.postRemoveContact), problems{page.ErrForm, ErrLastWay, user.ErrNobody, user.ErrPrimary}))
 	}
 }
 
@@ -203,24 +209,45 @@ func (s *Service) accountView(o *owner) page.AccountView {
 }
 
 func (s *Service) pageProfile(w http.ResponseWriter, r *http.Request, o *owner) error {
-	return page.Render(w, r, http.StatusOK, s.profilePage(o))
+	p, err := s.profilePage(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	return page.Render(w, r, http.StatusOK, p)
 }
 
-func (s *Service) profilePage(o *owner) *page.AccountProfile {
+func (s *Service) profilePage(ctx context.Context, o *owner) (*page.AccountProfile, error) {
 	u := o.user
+	further, err := s.Users.Addresses(ctx, s.DB, access.System(o.by.Tenant), u.ID)
 	return &page.AccountProfile{
 		AccountView: s.accountView(o), GivenName: u.FirstName, FamilyName: u.LastName, Username: u.Username, SaveAction: page.ProfilePath,
-		Email: o.row(byEmail), Phone: o.row(byPhone),
+		Email: o.row(byEmail, furtherEmail, further), Phone: o.row(byPhone, furtherPhone, further),
 		DataAction: pathData, DeleteURL: pathDelete,
-	}
+	}, err
 }
 
-// row is a contact as the profile shows it.
-func (o *owner) row(c contact) (row page.Contact) {
+// row is a contact as the profile shows it, with further ones.
+func (o *owner) row(c, beside contact, further []user.Address) (row page.Contact) {
 	row.Address, row.Verified = c.of(o.user)
 	row.RemoveAction = c.path + "/remove"
 	if c.isOffered(o.tenant) {
 		row.VerifyAction, row.ChangeURL = c.path+"/verify", c.path
+		if row.Address != "" && len(further) < user.MaxAddresses {
+			row.AddURL = beside.path
+		}
+	}
+	for _, a := range further {
+		if a.Kind != beside.further {
+			continue
+		}
+		f := page.Further{ID: a.ID, Address: a.Value, Held: a.Held, PrimaryAction: beside.path + "/primary", RemoveAction: beside.path + "/remove"}
+		if c.isOffered(o.tenant) {
+			f.ConfirmAction = beside.path
+		}
+		row.Further = append(row.Further, f)
+	}
+	if slices.ContainsFunc(row.Further, func(f page.Further) bool { return !f.Held }) {
+		row.RemoveAction = "" // another one has to be the primary one first
 	}
 	return row
 }
@@ -239,7 +266,10 @@ func (s *Service) postProfile(w http.ResponseWriter, r *http.Request, o *owner) 
 		return err
 	})
 	if err != nil {
-		p := s.profilePage(o)
+		p, later := s.profilePage(r.Context(), o)
+		if later != nil {
+			return later
+		}
 		p.GivenName, p.FamilyName = clip(r.PostFormValue("given_name")), clip(r.PostFormValue("family_name"))
 		return again(w, r, &p.View, inForm(err, "first_name", "given_name", "last_name", "family_name"), p)
 	}

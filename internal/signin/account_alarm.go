@@ -52,8 +52,14 @@ var news = map[string]struct {
 	"password_changed": {letter.PasswordChanged, pathForgot},
 	"email_changed":    {letter.ContactChanged, page.ProfilePath},
 	"email_removed":    {letter.ContactChanged, page.ProfilePath},
+	"email_added":      {letter.ContactChanged, page.ProfilePath},
+	"phone_added":      {letter.ContactChanged, page.ProfilePath},
 	"phone_changed":    {letter.ContactChanged, page.ProfilePath},
 	"phone_removed":    {letter.ContactChanged, page.ProfilePath},
+
+	"further_email_removed": {letter.ContactChanged, page.ProfilePath},
+	"further_phone_removed": {letter.ContactChanged, page.ProfilePath},
+
 	"factor_added":     {letter.FactorChanged, page.SecurityPath},
 	"factor_removed":   {letter.FactorChanged, page.SecurityPath},
 	"factors_reset":    {letter.FactorChanged, page.SecurityPath},
@@ -69,12 +75,7 @@ var news = map[string]struct {
 // whoever made the change in the user's stead can not keep it from them. Where nobody can
 // be written to, the change still counts.
 func (s *Service) warn(ctx context.Context, tx *database.Tx, o *owner, what string, others ...string) error {
-	l := letter.Letter{Kind: news[what].kind, Channel: notify.Email, To: o.user.Email, Language: o.view.Lang.Tag, Brand: letter.BrandOf(o.tenant), At: tx.Now, IP: o.from.IP}
-	if slices.Contains(letter.Changes, what) {
-		l.Change = what
-	}
-	from := deviceOf(o.from)
-	l.Device, l.Place = from.Name, from.Place
+	l := o.newsOf(tx, what)
 	if l.To == "" && o.user.Phone != "" {
 		l.Channel, l.To = notify.SMS, o.user.Phone
 	}
@@ -97,6 +98,28 @@ func (s *Service) warn(ctx context.Context, tx *database.Tx, o *owner, what stri
 	return nil
 }
 
+// newsOf is the letter about what has happened, to the primary e-mail address.
+func (o *owner) newsOf(tx *database.Tx, what string) letter.Letter {
+	l := letter.Letter{Kind: news[what].kind, Channel: notify.Email, To: o.user.Email, Language: o.view.Lang.Tag, Brand: letter.BrandOf(o.tenant), At: tx.Now, IP: o.from.IP}
+	if slices.Contains(letter.Changes, what) {
+		l.Change = what
+	}
+	from := deviceOf(o.from)
+	l.Device, l.Place = from.Name, from.Place
+	return l
+}
+
+// mention tells of a further address that was removed there, without the link: who reads
+// it need not be who has the account.
+func (s *Service) mention(ctx context.Context, tx *database.Tx, o *owner, what string, a user.Address) error {
+	l := o.newsOf(tx, what)
+	l.To, l.Link = a.Value, o.origin+news[what].path
+	if !a.IsEmail() {
+		l.Channel = notify.SMS
+	}
+	return s.post(ctx, tx, o, l)
+}
+
 func (s *Service) warnAt(ctx context.Context, tx *database.Tx, o *owner, what string, l letter.Letter) error {
 	l.Link = o.origin + news[what].path
 	if l.Channel == notify.Email && o.user.EmailVerified {
@@ -108,6 +131,11 @@ func (s *Service) warnAt(ctx context.Context, tx *database.Tx, o *owner, what st
 			l.NotMe, l.Lasts, l.Link = true, alarmLife, o.origin+pathNotMe+"?token="+url.QueryEscape(token)
 		}
 	}
+	return s.post(ctx, tx, o, l)
+}
+
+// post sends a letter, if it can be sent.
+func (s *Service) post(ctx context.Context, tx *database.Tx, o *owner, l letter.Letter) error {
 	m, err := l.Message()
 	if err != nil {
 		return err
@@ -200,7 +228,11 @@ func (s *Service) reclaim(ctx context.Context, tx *database.Tx, v *visit, a alar
 		func() error { return s.Passkeys.DeleteSince(ctx, tx, by, u.ID, a.At, reasonNot) },
 		func() error { return s.Social.UnlinkSince(ctx, tx, by, u.ID, a.At, reasonNot) },
 		func() error { u, err = s.giveBack(ctx, tx, by, u, a); return err },
-		func() error { return s.distrust(ctx, tx, v, u) },
+		func() error {
+			u, err = s.Users.RemoveAddressesSince(ctx, tx, by.With(access.All...), u.ID, a.At, reasonNot)
+			return err
+		},
+		func() error { return s.distrust(ctx, tx, v, u, "") },
 		func() error { return dropAlarms(ctx, tx, by.Tenant, u.ID, a.At) },
 		func() error {
 			return audit.Append(tx, by, audit.Event{Action: "account.reclaimed", Target: "user", TargetID: u.ID, Method: "email_link", Reason: a.Change})
@@ -213,12 +245,23 @@ func (s *Service) reclaim(ctx context.Context, tx *database.Tx, v *visit, a alar
 	if v.tenant.Settings.SignIn.NoPassword || !u.IsActive || !u.EmailVerified {
 		return false, nil
 	}
-	return true, s.mailReset(ctx, tx, v, u)
+	return true, s.mailReset(ctx, tx, v, u.ID, u.Email)
 }
 
 // giveBack makes the address that a change has replaced the one in force again, unless
 // it is somebody else's by now.
 func (s *Service) giveBack(ctx context.Context, tx *database.Tx, by access.Actor, u user.User, a alarm) (user.User, error) {
+	mine, err := s.Users.Addresses(ctx, tx, access.System(by.Tenant), u.ID)
+	if err != nil {
+		return u, err
+	}
+	for _, f := range mine { // what was there before has only changed places
+		if !f.Held && a.Email != "" && f.Value == a.Email || !f.Held && a.Phone != "" && f.Value == a.Phone {
+			if u, err = s.Users.MakePrimary(ctx, tx, by.With(access.All...), u.ID, f.ID); err != nil {
+				return u, err
+			}
+		}
+	}
 	var c user.Change
 	yes := true
 	if a.Email != "" && a.Email != u.Email {
@@ -256,7 +299,7 @@ func raiseAlarm(ctx context.Context, tx *database.Tx, tenant string, u user.User
 		if u.PhoneVerified {
 			a.Phone = u.Phone
 		}
-	case "email_changed", "email_removed":
+	case "email_changed", "email_removed", "email_added":
 		if u.EmailVerified {
 			a.Email = u.Email
 		}

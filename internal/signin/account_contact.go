@@ -30,12 +30,24 @@ type contact struct {
 	changed, verified   string // notices
 	removed             string
 	parse               func(string) (string, error)
+	further             string // kind of a further address; empty for the primary one
 }
 
 var (
-	byEmail = contact{notify.Email, "e-mail address", pathEmail, passwordless.VerifyEmail, "email_changed", "email_verified", "email_removed", user.ParseEmail}
-	byPhone = contact{notify.SMS, "phone number", pathPhone, passwordless.VerifyPhone, "phone_changed", "phone_verified", "phone_removed", user.ParsePhone}
+	byEmail = contact{notify.Email, "e-mail address", pathEmail, passwordless.VerifyEmail, "email_changed", "email_verified", "email_removed", user.ParseEmail, ""}
+	byPhone = contact{notify.SMS, "phone number", pathPhone, passwordless.VerifyPhone, "phone_changed", "phone_verified", "phone_removed", user.ParsePhone, ""}
+
+	furtherEmail = contact{notify.Email, "further e-mail address", pathEmail + "/further", passwordless.VerifyEmail, "email_added", "email_verified", "further_email_removed", user.ParseEmail, user.KindFurtherEmail}
+	furtherPhone = contact{notify.SMS, "further phone number", pathPhone + "/further", passwordless.VerifyPhone, "phone_added", "phone_verified", "further_phone_removed", user.ParsePhone, user.KindFurtherPhone}
 )
+
+// primary is the contact of the same channel in force.
+func (c contact) primary() contact {
+	if c.channel == notify.SMS {
+		return byPhone
+	}
+	return byEmail
+}
 
 // isOffered reports whether a tenant sends what proves an address.
 func (c contact) isOffered(t tenant.Tenant) bool {
@@ -87,8 +99,11 @@ func (s *Service) pageContact(w http.ResponseWriter, r *http.Request, o *owner, 
 }
 
 func (s *Service) contactPage(o *owner, c contact, typed string) *page.AccountContact {
-	old, _ := c.of(o.user)
-	return &page.AccountContact{AccountView: s.accountView(o), SMS: c.channel == notify.SMS, Address: clip(typed), Old: old, Action: c.path, CloseURL: page.ProfilePath}
+	p := &page.AccountContact{AccountView: s.accountView(o), SMS: c.channel == notify.SMS, Address: clip(typed), Further: c.further != "", Action: c.path, CloseURL: page.ProfilePath}
+	if !p.Further {
+		p.Old, _ = c.of(o.user)
+	}
+	return p
 }
 
 // postContact sends a code to another address. Whether the address belongs to somebody
@@ -103,8 +118,16 @@ func (s *Service) postContact(w http.ResponseWriter, r *http.Request, o *owner, 
 		p := s.contactPage(o, c, typed)
 		return again(w, r, &p.View, inAddress(err), p)
 	}
-	if old, verified := c.of(o.user); target == old && verified {
+	old, verified := c.of(o.user)
+	if target == old && verified {
 		return to(w, r, page.ProfilePath)
+	}
+	if target == old || old == "" {
+		c = c.primary()
+	}
+	if c.further != "" && o.user.Email != "" && !o.user.EmailVerified { // who is in the account need not be who has that address
+		p := s.contactPage(o, c, typed)
+		return again(w, r, &p.View, ErrUnproved, p)
 	}
 	id, err := s.sendContactCode(r.Context(), o, c, target)
 	if err != nil {
@@ -131,17 +154,20 @@ func (s *Service) postVerify(w http.ResponseWriter, r *http.Request, o *owner, c
 	}
 	id, err := s.sendContactCode(r.Context(), o, c, address)
 	if err != nil {
-		p := s.profilePage(o)
-		return again(w, r, &p.View, err, p)
+		return s.profileAgain(w, r, o, err)
 	}
 	return to(w, r, c.path+"/code", "state", id)
 }
 
 // pending is what a code belongs to: the user, the session that asked for it, and the
 // addresses in force. When one of these is another, or the session has ended, the code
-// is good no more.
-func (o *owner) pending(session string) string {
-	return fmt.Sprintf("account/%s/%s/%x", o.user.ID, session, secret.Hash(o.user.Email + " " + o.user.Phone)[:8])
+// is good no more. A code for a further address is none for the one in force.
+func (o *owner) pending(c contact, session string) string {
+	belongs := fmt.Sprintf("account/%s/%s/%x", o.user.ID, session, secret.Hash(o.user.Email + " " + o.user.Phone)[:8])
+	if c.further != "" {
+		belongs += "/further"
+	}
+	return belongs
 }
 
 // sendContactCode sends a code and returns the challenge's id. One that was asked for
@@ -160,11 +186,11 @@ func (s *Service) sendContactCode(ctx context.Context, o *owner, c contact, targ
 			if in.ID == o.in.ID {
 				continue // Send sees to it
 			}
-			if err := s.Codes.Void(ctx, tx, o.by, o.pending(in.ID)); err != nil {
+			if err := s.Codes.Void(ctx, tx, o.by, o.pending(c, in.ID)); err != nil {
 				return err
 			}
 		}
-		sent, err := s.Codes.Send(ctx, tx, o.self(), passwordless.Request{Attempt: o.pending(o.in.ID), Purpose: c.purpose, Channel: c.channel, Target: target, Look: look})
+		sent, err := s.Codes.Send(ctx, tx, o.self(), passwordless.Request{Attempt: o.pending(c, o.in.ID), Purpose: c.purpose, Channel: c.channel, Target: target, Look: look})
 		id = sent.ID
 		return err
 	})
@@ -189,7 +215,7 @@ func (s *Service) look(ctx context.Context, v *visit) (passwordless.Look, error)
 // and can still be sent again.
 func (s *Service) sentCode(ctx context.Context, o *owner, c contact, id string) (passwordless.Challenge, error) {
 	sent, err := s.Codes.Find(ctx, s.DB, o.by.Tenant, id)
-	if err == nil && (sent.Attempt != o.pending(o.in.ID) || sent.Purpose != c.purpose || !sent.UsedAt.IsZero()) {
+	if err == nil && (sent.Attempt != o.pending(c, o.in.ID) || sent.Purpose != c.purpose || !sent.UsedAt.IsZero()) {
 		err = passwordless.ErrNotFound
 	}
 	if err != nil {
@@ -270,6 +296,9 @@ func (s *Service) takeAddress(ctx context.Context, o *owner, c contact, target s
 		if in, err = s.renew(ctx, tx, o, o.proof()); err != nil {
 			return err
 		}
+		if c.further != "" {
+			return s.addFurther(ctx, tx, o, by, c, target)
+		}
 		change := c.change(target)
 		if c.channel == notify.SMS { // confirmed again after a reset, it signs in again
 			left := slices.DeleteFunc(slices.Clone(o.user.RequiredActions), isConfirmPhone)
@@ -325,6 +354,86 @@ func (s *Service) postContactResend(w http.ResponseWriter, r *http.Request, o *o
 	return to(w, r, c.path+"/code", "state", sent.ID, "notice", "code_sent")
 }
 
+// addFurther gives the user a further address that was proved, and tells them where they
+// were reached before. One of theirs that was held is no news.
+func (s *Service) addFurther(ctx context.Context, tx *database.Tx, o *owner, by access.Actor, c contact, target string) error {
+	before, err := s.Users.Match(ctx, tx, access.System(o.by.Tenant), target)
+	if err != nil && !errors.Is(err, user.ErrNotFound) {
+		return err
+	}
+	if _, err := s.Users.AddAddress(ctx, tx, by, o.user.ID, user.Address{Kind: c.further, Value: target}); err != nil || before.Is() {
+		return err
+	}
+	return s.warn(ctx, tx, o, c.changed)
+}
+
+// postPrimary makes a further address the one in force. It is told to both.
+func (s *Service) postPrimary(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	return s.changeFurther(w, r, o, c.primary().changed, func(tx *database.Tx) error {
+		ctx, by := r.Context(), o.self(access.All...) // as in takeAddress
+		u, err := s.Users.MakePrimary(ctx, tx, by, o.user.ID, r.PostFormValue("address"))
+		if err != nil {
+			return err
+		}
+		if c.channel == notify.Email {
+			return s.warn(ctx, tx, o, c.primary().changed, u.Email)
+		}
+		if left := slices.DeleteFunc(slices.Clone(u.RequiredActions), isConfirmPhone); len(left) < len(u.RequiredActions) { // it was about the number before
+			if _, err := s.Users.Update(ctx, tx, by, u.ID, user.Change{RequiredActions: &left}); err != nil {
+				return err
+			}
+		}
+		return s.warn(ctx, tx, o, c.primary().changed)
+	})
+}
+
+// postRemoveFurther takes a further address off the account. It is told there too.
+func (s *Service) postRemoveFurther(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
+	return s.changeFurther(w, r, o, c.removed, func(tx *database.Tx) error {
+		ctx := r.Context()
+		a, err := s.Users.RemoveAddress(ctx, tx, o.self(access.All...), o.user.ID, r.PostFormValue("address"))
+		if err != nil {
+			return err
+		}
+		if err := s.stillSignsIn(ctx, tx, o.visit, o.user); err != nil {
+			return ErrLastWay.Because("%w", err)
+		}
+		if err := s.warn(ctx, tx, o, c.removed); err != nil {
+			return err
+		}
+		return s.mention(ctx, tx, o, c.removed, a)
+	})
+}
+
+// changeFurther changes the further addresses, gives the session another token and shows
+// the profile again.
+func (s *Service) changeFurther(w http.ResponseWriter, r *http.Request, o *owner, notice string, change func(tx *database.Tx) error) error {
+	var in signedIn
+	err := s.DB.Write(r.Context(), func(tx *database.Tx) (err error) {
+		if in, err = s.renew(r.Context(), tx, o, o.proof()); err != nil {
+			return err
+		}
+		return change(tx)
+	})
+	if errors.Is(err, user.ErrAddressNotFound) { // a page that is old
+		return to(w, r, page.ProfilePath)
+	}
+	if err != nil {
+		return s.profileAgain(w, r, o, err)
+	}
+	o.enter(w, r, in)
+	return to(w, r, page.ProfilePath, "notice", notice)
+}
+
+// profileAgain shows the profile with what went wrong.
+func (s *Service) profileAgain(w http.ResponseWriter, r *http.Request, o *owner, err error) error {
+	p, later := s.profilePage(r.Context(), o)
+	if later != nil {
+		return later
+	}
+	return again(w, r, &p.View, err, p)
+}
+
 // postRemoveContact takes an address off the account, unless nobody could sign in any
 // more. It is told to that address.
 func (s *Service) postRemoveContact(w http.ResponseWriter, r *http.Request, o *owner, c contact) error {
@@ -333,8 +442,7 @@ func (s *Service) postRemoveContact(w http.ResponseWriter, r *http.Request, o *o
 	}
 	in, err := s.removeContact(r.Context(), o, c)
 	if err != nil {
-		p := s.profilePage(o)
-		return again(w, r, &p.View, err, p)
+		return s.profileAgain(w, r, o, err)
 	}
 	o.enter(w, r, in)
 	return to(w, r, page.ProfilePath, "notice", c.removed)
@@ -346,6 +454,9 @@ func (s *Service) removeContact(ctx context.Context, o *owner, c contact) (in si
 		if in, err = s.renew(ctx, tx, o, o.proof()); err != nil {
 			return err
 		}
+		if err := s.isAlone(ctx, tx, o, c); err != nil {
+			return err
+		}
 		if in.user, err = s.Users.Update(ctx, tx, by, o.user.ID, c.without(o.user)); err != nil {
 			return err
 		}
@@ -355,4 +466,16 @@ func (s *Service) removeContact(ctx context.Context, o *owner, c contact) (in si
 		return s.warn(ctx, tx, o, c.removed)
 	})
 	return in, err
+}
+
+// isAlone returns user.ErrPrimary if there are further addresses beside the one in force:
+// then another one of them has to be that first.
+func (s *Service) isAlone(ctx context.Context, tx *database.Tx, o *owner, c contact) error {
+	mine, err := s.Users.Addresses(ctx, tx, access.System(o.by.Tenant), o.user.ID)
+	for _, a := range mine {
+		if a.IsEmail() == (c.channel == notify.Email) && !a.Held {
+			return user.ErrPrimary
+		}
+	}
+	return err
 }

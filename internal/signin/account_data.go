@@ -60,6 +60,7 @@ type personal struct {
 	LastLoginAt     time.Time       `json:"last_login_at,omitzero"`
 
 	PasswordChangedAt time.Time       `json:"password_changed_at,omitzero"`
+	Addresses         []ownAddress    `json:"further_addresses"`
 	Passkeys          []ownKey        `json:"passkeys"`
 	Authenticators    []ownApp        `json:"authenticators"`
 	BackupCodesLeft   int             `json:"backup_codes_left"`
@@ -70,6 +71,12 @@ type personal struct {
 	Browsers          []ownBrowser    `json:"known_browsers"`
 	Applications      []ownAccess     `json:"applications"`
 	Events            []audit.Listed  `json:"events"`
+}
+
+type ownAddress struct {
+	Address string    `json:"address"`
+	Held    bool      `json:"held"`
+	AddedAt time.Time `json:"added_at"`
 }
 
 type ownKey struct {
@@ -177,6 +184,13 @@ func (s *Service) personal(ctx context.Context, o *owner) (*personal, error) {
 func (s *Service) gatherKeys(ctx context.Context, o *owner, p *personal) (err error) {
 	if p.PasswordChangedAt, err = password.ChangedAt(ctx, s.DB, o.by.Tenant, p.ID); err != nil {
 		return err
+	}
+	further, err := s.Users.Addresses(ctx, s.DB, access.System(o.by.Tenant), p.ID)
+	if err != nil {
+		return err
+	}
+	for _, a := range further {
+		p.Addresses = append(p.Addresses, ownAddress{a.Value, a.Held, a.AddedAt})
 	}
 	keys, err := s.Passkeys.List(ctx, s.DB, o.by.Tenant, p.ID)
 	for _, k := range keys {

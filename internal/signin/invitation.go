@@ -90,7 +90,11 @@ func (s *Service) invitationPage(ctx context.Context, v *visit, token string) (*
 	if errors.Is(err, user.ErrNotFound) || err == nil && !u.IsActive {
 		return p, in, nil // since a moment
 	}
-	p.Person, p.Other, p.SwitchAction = personOf(u), u.Email != in.Email || !u.EmailVerified, pathInvitation
+	if err != nil {
+		return nil, in, err
+	}
+	mine, err := s.Orgs.IsFor(ctx, s.DB, v.by.Tenant, in, u)
+	p.Person, p.Other, p.SwitchAction = personOf(u), !mine, pathInvitation
 	return p, in, err
 }
 

@@ -285,11 +285,31 @@ func (s *Service) startFirst(ctx context.Context, v *visit, a attempt, settings 
 
 // find returns the user of an identifier; an empty one if there is none.
 func (s *Service) find(ctx context.Context, db database.Reader, v *visit, identifier string) (user.User, error) {
-	u, err := s.Users.FindByLogin(ctx, db, access.System(v.by.Tenant), identifier)
+	m, err := s.match(ctx, db, v, identifier)
+	return m.User, err
+}
+
+// match is find for those who have to know by what the user was found.
+func (s *Service) match(ctx context.Context, db database.Reader, v *visit, identifier string) (user.Match, error) {
+	m, err := s.Users.Match(ctx, db, access.System(v.by.Tenant), identifier)
 	if errors.Is(err, user.ErrNotFound) {
-		return user.User{}, nil
+		return user.Match{}, nil
 	}
-	return u, err
+	return m, err
+}
+
+// needProved returns ErrUnproved if an address is one of a user's that they have not
+// proved, or have to prove again: it does not say that they are whom another service knows
+// by it.
+func (s *Service) needProved(ctx context.Context, db database.Reader, v *visit, u user.User, email string) error {
+	if email == "" {
+		return nil
+	}
+	m, err := s.match(ctx, db, v, email)
+	if err == nil && m.ID == u.ID && m.Is() && !m.IsProved() {
+		err = ErrUnproved
+	}
+	return err
 }
 
 // showProved shows what is missing between a proof and a session.
@@ -505,22 +525,18 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, v *visit, 
 func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attempt, channel, target string) (user.User, error) {
 	by := access.System(v.by.Tenant)
 	by.IP, by.UserAgent, by.RequestID = v.by.IP, v.by.UserAgent, v.by.RequestID
-	u, err := s.Users.FindByLogin(ctx, tx, by, target)
-	proved, yes := user.Change{}, true
-	if channel == notify.Email {
-		proved.EmailVerified = &yes
-	} else {
-		proved.PhoneVerified = &yes
-	}
+	m, err := s.Users.Match(ctx, tx, by, target)
 	switch {
-	case err == nil && channel == notify.SMS && slices.ContainsFunc(u.RequiredActions, isConfirmPhone):
+	case err == nil && m.Kind == user.KindPhone && slices.ContainsFunc(m.RequiredActions, isConfirmPhone):
 		return user.User{}, ErrCredentials.Because("the number has to be confirmed in the account first")
-	case err == nil && u.Email != target && u.Phone != target:
+	case err == nil && !m.Is():
 		return user.User{}, ErrCredentials.Because("what was proved is the user's username, and no address of theirs")
-	case err == nil && channel == notify.Email && !u.EmailVerified && u.Email == target, err == nil && channel == notify.SMS && !u.PhoneVerified && u.Phone == target:
-		return s.Users.Update(ctx, tx, by, u.ID, proved)
+	case err == nil && !m.IsPrimary() && !m.IsProved():
+		return user.User{}, ErrCredentials.Because("the address has to be confirmed in the account first")
+	case err == nil && !m.IsProved():
+		return s.firstProof(ctx, tx, by, m)
 	case err == nil:
-		return u, nil
+		return m.User, nil
 	case !errors.Is(err, user.ErrNotFound):
 		return user.User{}, err
 	}
@@ -541,4 +557,18 @@ func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attem
 		n.Phone, n.PhoneVerified = target, true
 	}
 	return s.Users.Create(ctx, tx, by, n)
+}
+
+// firstProof notes that the primary address of a user was proved. Who was in the account
+// before need not have been its owner: their further addresses wait until they are proved
+// again.
+func (s *Service) firstProof(ctx context.Context, tx *database.Tx, by access.Actor, m user.Match) (user.User, error) {
+	if err := s.Users.HoldAddresses(ctx, tx, by, m.ID, "", "address_proved"); err != nil {
+		return user.User{}, err
+	}
+	c := user.Change{EmailVerified: new(true)}
+	if m.Kind == user.KindPhone {
+		c = user.Change{PhoneVerified: new(true)}
+	}
+	return s.Users.Update(ctx, tx, by, m.ID, c)
 }

@@ -305,11 +305,11 @@ func (s *Service) sendReset(ctx context.Context, v *visit, email string) error {
 		return err
 	}
 	return s.DB.Write(ctx, func(tx *database.Tx) error {
-		u, err := s.find(ctx, tx, v, email)
+		u, err := s.match(ctx, tx, v, email)
 		if err != nil {
 			return err
 		}
-		own := u.ID != "" && u.IsActive && u.Email == email
+		own := u.IsActive && (u.IsPrimary() || u.IsProved())
 		if own {
 			if own, err = s.hasOwnWay(ctx, tx, v.by.Tenant, u.ID); err != nil {
 				return err
@@ -318,18 +318,18 @@ func (s *Service) sendReset(ctx context.Context, v *visit, email string) error {
 		if !own {
 			return s.sendNobody(ctx, tx, v, u.ID, email, origin)
 		}
-		return s.mailReset(ctx, tx, v, u)
+		return s.mailReset(ctx, tx, v, u.ID, email)
 	})
 }
 
-// mailReset sends a user the way to a new password, to their e-mail address.
-func (s *Service) mailReset(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
-	token, err := password.StartReset(ctx, tx, v.by, u.ID, u.Email)
+// mailReset sends a user the way to a new password, to an e-mail address of theirs.
+func (s *Service) mailReset(ctx context.Context, tx *database.Tx, v *visit, id, email string) error {
+	token, err := password.StartReset(ctx, tx, v.by, id, email)
 	if err != nil {
 		return err
 	}
 	return s.send(ctx, tx, v, password.ResetLife, letter.Letter{
-		Kind: letter.Reset, To: u.Email, Lasts: password.ResetLife, Link: v.origin + pathReset + "?token=" + url.QueryEscape(token),
+		Kind: letter.Reset, To: email, Lasts: password.ResetLife, Link: v.origin + pathReset + "?token=" + url.QueryEscape(token),
 	})
 }
 
@@ -408,7 +408,7 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 		return again(w, r, &p.View, err, p)
 	}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		id, err := password.Reset(ctx, tx, v.by, token, hash)
+		id, email, err := password.Reset(ctx, tx, v.by, token, hash)
 		if err != nil {
 			return err
 		}
@@ -418,7 +418,7 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 		if err := s.endAll(ctx, tx, v.by, id, "password_reset"); err != nil {
 			return err
 		}
-		if err := s.distrust(ctx, tx, v, u); err != nil {
+		if err := s.distrust(ctx, tx, v, u, email); err != nil {
 			return err
 		}
 		if err := s.warn(ctx, tx, &owner{visit: v, user: u}, "password_changed"); err != nil {
@@ -437,9 +437,9 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 const ConfirmPhone = "CONFIRM_PHONE"
 
 // distrust takes away what an intruder may have left behind in an account that its
-// owner has come back to by mail: browsers that count as known, and passkeys, linked
-// accounts and the phone number as ways in.
-func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
+// owner has come back to by mail to an address: browsers that count as known, and
+// passkeys, linked accounts, other further addresses and the phone number as ways in.
+func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u user.User, email string) error {
 	if err := forgetBrowsers(ctx, tx, v.by.Tenant, u.ID); err != nil {
 		return err
 	}
@@ -449,8 +449,8 @@ func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u use
 	if err := s.Social.Hold(ctx, tx, v.by, u.ID, "password_reset"); err != nil {
 		return err
 	}
-	if u.Phone == "" {
-		return nil
+	if err := s.Users.HoldAddresses(ctx, tx, v.by, u.ID, email, "password_reset"); err != nil || u.Phone == "" {
+		return err
 	}
 	no, actions := false, append(slices.DeleteFunc(slices.Clone(u.RequiredActions), isConfirmPhone), ConfirmPhone)
 	_, err := s.Users.Update(ctx, tx, access.System(v.by.Tenant), u.ID, user.Change{PhoneVerified: &no, RequiredActions: &actions})

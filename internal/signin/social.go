@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
@@ -41,9 +42,14 @@ type fromSocial struct {
 	Connection string `json:"connection"`
 	// Flow is what is held, until it is settled.
 	Flow string `json:"flow,omitempty"`
-	// Unproved is the user who had the address at the time and had not proved it.
+	// Unproved is the user who had the address at the time and had not proved it;
+	// unprovedFurther if it was a further one, that they have to prove again.
 	Unproved string `json:"unproved,omitempty"`
 }
+
+// unprovedFurther is nobody's id: what is in an account whose owner has taken it back is
+// not thrown away because one of its further addresses waits.
+const unprovedFurther = "further"
 
 func (s *Service) mountSocial(r *web.Router) {
 	back := append(problems{ErrAttempt, ErrDisabled, ErrCredentials, ErrNoAccount, ratelimit.ErrLimited}, social.Problems...)
@@ -273,10 +279,12 @@ func (s *Service) local(ctx context.Context, tx *database.Tx, v *visit, a attemp
 	if who.Email == "" {
 		return l, "", nil
 	}
-	u, err := s.find(ctx, tx, v, who.Email)
-	l.Address = u.ID != ""
-	l.Verified = u.Email == who.Email && u.EmailVerified // it may be a username
-	return l, u.ID, err
+	m, err := s.match(ctx, tx, v, who.Email)
+	l.Address, l.Verified, owner = m.ID != "", m.IsProved(), m.ID // it may be a username
+	if m.Is() && !m.IsPrimary() {
+		owner = unprovedFurther
+	}
+	return l, owner, err
 }
 
 // held is what is held in an attempt, with its id; empty if there is nothing.
@@ -377,8 +385,8 @@ func (s *Service) postSocialLink(w http.ResponseWriter, r *http.Request, v *visi
 // one whose address was proved only now may have been made by somebody else, who could
 // still get in: all that they left goes.
 func (s *Service) connect(ctx context.Context, tx *database.Tx, v *visit, a attempt, u user.User, who social.Profile) error {
-	if u.Email == who.Email && u.Email != "" && !u.EmailVerified {
-		return ErrUnproved
+	if err := s.needProved(ctx, tx, v, u, who.Email); err != nil {
+		return err
 	}
 	by := userActor(v, u)
 	if a.Request.Social.Unproved == u.ID {
@@ -393,8 +401,8 @@ func (s *Service) connect(ctx context.Context, tx *database.Tx, v *visit, a atte
 }
 
 // disown takes from an account what somebody may have put there before its address was
-// proved: password, sessions, what applications hold, second factors, passkeys,
-// identities.
+// proved: password, sessions, what applications hold, second factors, passkeys, further
+// addresses, identities.
 func (s *Service) disown(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
 	const reason = "address_proved"
 	if err := password.Remove(ctx, tx, by, id, reason); err != nil {
@@ -410,6 +418,9 @@ func (s *Service) disown(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return err
 	}
 	if err := s.Passkeys.DeleteAll(ctx, tx, by, id, reason); err != nil {
+		return err
+	}
+	if _, err := s.Users.RemoveAddressesSince(ctx, tx, by.With(access.All...), id, time.Time{}, reason); err != nil {
 		return err
 	}
 	return s.Social.UnlinkAll(ctx, tx, by, id, reason)

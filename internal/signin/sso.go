@@ -450,7 +450,8 @@ func (s *Service) whose(ctx context.Context, tx *database.Tx, v *visit, o org.Or
 	if who.Email == "" {
 		return user.User{}, ErrSSONoAddress
 	}
-	owner, err := s.find(ctx, tx, v, who.Email)
+	m, err := s.match(ctx, tx, v, who.Email)
+	owner := m.User
 	if err != nil {
 		return owner, err
 	}
@@ -461,8 +462,8 @@ func (s *Service) whose(ctx context.Context, tx *database.Tx, v *visit, o org.Or
 		return user.User{}, ErrSSOAddressTaken
 	}
 	_, err = s.Orgs.Member(ctx, tx, v.by.Tenant, o.ID, owner.ID)
-	if errors.Is(err, org.ErrMemberNotFound) || err == nil && owner.Email != who.Email { // it is a username
-		if owner.Email == who.Email && !owner.EmailVerified {
+	if errors.Is(err, org.ErrMemberNotFound) || err == nil && !m.IsPrimary() && !m.IsProved() { // a username, or held
+		if m.IsPrimary() && !m.IsProved() {
 			from.Unproved = owner.ID
 		}
 		from.Held = &who
@@ -471,7 +472,7 @@ func (s *Service) whose(ctx context.Context, tx *database.Tx, v *visit, o org.Or
 	if err != nil {
 		return user.User{}, err
 	}
-	if !owner.EmailVerified {
+	if !m.IsProved() {
 		if owner, err = s.claimAddress(ctx, tx, v, owner); err != nil {
 			return owner, err
 		}
@@ -603,8 +604,8 @@ func (s *Service) settleSSO(ctx context.Context, tx *database.Tx, v *visit, a at
 	if err == nil && !o.IsActive {
 		err = sso.ErrDisabled.Because("the organization is disabled")
 	}
-	if err == nil && u.Email == who.Email && !u.EmailVerified {
-		err = ErrUnproved
+	if err == nil {
+		err = s.needProved(ctx, tx, v, u, who.Email)
 	}
 	if err != nil {
 		return a, err

@@ -22,7 +22,7 @@ var aboveMost = map[string]int{
 	"DELETE passkey/credentials":                  11,
 	"GET mfa/backupcode":                          9,
 	"PATCH passkey/credentials":                   7,
-	"POST /signin/code":                           28,
+	"POST /signin/code":                           29, // with the first proof of the address
 	"POST /signin/passkey":                        22,
 	"POST /signin/password":                       25,
 	"POST /signin/password, refused":              8,

@@ -25,6 +25,7 @@ const MaxAddresses = 20
 var (
 	ErrAddressNotFound = problem.New(problem.NotFound, "address_not_found", "The user has no such address.")
 	ErrAddressHeld     = problem.New(problem.Conflict, "address_held", "Confirm this address again first.")
+	ErrPrimary         = problem.New(problem.Conflict, "primary_address", "Make another address the primary one first.")
 	ErrAddresses       = problem.New(problem.Conflict, "too_many_addresses", "The user has as many addresses as there may be. Remove one first.").In("address")
 )
 

@@ -263,6 +263,7 @@ var numbers = map[string]int{
 	"address_not_found":                 2350,
 	"address_held":                      2351,
 	"too_many_addresses":                2352,
+	"primary_address":                   2353,
 	"access_denied":                     2501,
 	"invalid_role":                      2502,
 	"role_exists":                       2503,
