@@ -19,6 +19,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -119,7 +120,7 @@ const maxAsked = 1000
 // Connect Core 3.1.2.1), else for an Accept-Language header, else for the fallback
 // tag, else English. What can not be read counts as not asked for.
 func Pick(uiLocales, acceptLanguage, fallback string) *Language {
-	for _, asked := range []string{strings.Join(strings.Fields(uiLocales), ","), acceptLanguage, fallback} {
+	for _, asked := range []string{readable(uiLocales), acceptLanguage, fallback} {
 		if asked == "" || len(asked) > maxAsked {
 			continue
 		}
@@ -132,6 +133,17 @@ func Pick(uiLocales, acceptLanguage, fallback string) *Language {
 		}
 	}
 	return all[0]
+}
+
+// readable are those of some tags that name a language, as a header lists them.
+func readable(tags string) string {
+	if len(tags) > maxAsked {
+		return ""
+	}
+	return strings.Join(slices.DeleteFunc(strings.Fields(tags), func(tag string) bool {
+		_, err := language.Parse(tag)
+		return err != nil
+	}), ",")
 }
 
 // Has reports whether there is a text of that key.
