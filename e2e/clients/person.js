@@ -156,6 +156,16 @@ export class Person {
   }
 }
 
+/** Types a code into the field that has the focus, or fills the field in, and sends it. */
+export async function enterCode(page, code, { typed = false } = {}) {
+  const field = await page.waitForSelector('input[name=code]')
+  await page.waitForLoadState() // what listens for a whole code does so from then on
+  // With scripts the page sends a whole code by itself: a key would meet the next page.
+  const isPlain = await page.locator('noscript button').count() > 0 || (await field.getAttribute('data-digits')) === null
+  await (typed ? page.keyboard.type(code) : field.fill(code))
+  if (isPlain) await page.keyboard.press('Enter')
+}
+
 /** Signs in on a page of Chromium that asks who is there, by "code", "link" or "password". */
 export async function signIn(page, who, how) {
   const had = (await messages(who.email)).length
@@ -163,12 +173,8 @@ export async function signIn(page, who, how) {
   await page.press('input[name=identifier]', 'Enter')
   switch (how) {
     case 'code': {
-      const field = await page.waitForSelector('input[name=code]')
-      // With scripts the page sends a whole code by itself: a key would meet the next page.
-      const isPlain = await page.locator('noscript button').count() > 0
-      await field.fill(codeOf(await nextMessage(who.email, had)))
-      if (isPlain) await field.press('Enter')
-      return
+      await page.waitForSelector('input[name=code]')
+      return enterCode(page, codeOf(await nextMessage(who.email, had)))
     }
     case 'link': {
       await page.waitForSelector('input[name=code]')

@@ -9,7 +9,7 @@ import { verifyAuthenticationResponse, verifyRegistrationResponse } from '@simpl
 import { generate } from 'otplib'
 import { createUser, issuer } from '../cardea.js'
 import { launch } from '../chromium.js'
-import { signIn } from '../person.js'
+import { enterCode, signIn } from '../person.js'
 
 describe('factors', () => {
   let browser
@@ -42,8 +42,7 @@ describe('factors', () => {
     const uri = new URL(await page.getAttribute('a[href^="otpauth:"]', 'href'))
     const secret = uri.searchParams.get('secret')
     let epoch = Math.floor(Date.now() / 1000)
-    await page.fill('input[name=code]', await generate({ secret, epoch }))
-    await page.keyboard.press('Enter')
+    await enterCode(page, await generate({ secret, epoch }))
     await page.waitForSelector('text=Your backup codes')
     const codes = (await page.textContent('main')).match(/[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{5}/g)
     assert.equal(codes.length, 10)
@@ -53,12 +52,10 @@ describe('factors', () => {
     await page.goto(issuer + '/account')
     await signIn(page, who, 'code')
     await page.waitForSelector('form[action="/signin/second"] input[name=code]')
-    await page.fill('input[name=code]', await generate({ secret, epoch })) // used already
-    await page.keyboard.press('Enter')
+    await enterCode(page, await generate({ secret, epoch })) // used already
     await page.waitForSelector('[aria-invalid=true]')
     epoch = Math.floor(Date.now() / 1000) + 30 // clocks may differ by a step
-    await page.fill('input[name=code]', await generate({ secret, epoch }))
-    await page.keyboard.press('Enter')
+    await enterCode(page, await generate({ secret, epoch }))
     await at(page, '/account')
 
     await signOut(page) // and the phone is gone
@@ -67,8 +64,7 @@ describe('factors', () => {
     await signIn(page, who, 'code')
     await page.waitForSelector('form[action="/signin/second"] input[name=code]')
     await page.goto(page.url().replace('/signin?', '/signin/second?') + '&way=backup_code')
-    await page.fill('input[name=code]', codes[0])
-    await page.keyboard.press('Enter')
+    await enterCode(page, codes[0])
     await at(page, '/account')
     await page.goto(issuer + '/account/security')
     assert.match(await page.textContent('main'), /9 of 10 are left/)

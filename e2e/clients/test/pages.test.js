@@ -5,7 +5,7 @@ import * as client from 'openid-client'
 import { listen } from '../apps/listen.js'
 import { codeOf, createApplication, createUser, issuer, linkOf, nextMessage, owner } from '../cardea.js'
 import { launch } from '../chromium.js'
-import { signIn } from '../person.js'
+import { enterCode, signIn } from '../person.js'
 
 describe('pages', { concurrency: 3 }, () => {
   let browser
@@ -48,8 +48,7 @@ describe('pages', { concurrency: 3 }, () => {
     await page.keyboard.type(email) // the field has the focus
     await page.keyboard.press('Enter')
     await page.waitForSelector('input[name=code]')
-    await page.keyboard.type(codeOf(await nextMessage(email)))
-    await page.keyboard.press('Enter')
+    await enterCode(page, codeOf(await nextMessage(email)), { typed: true })
     await arrived(page)
   })
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { codeOf, createUser, issuer, nextMessage } from '../cardea.js'
 import { launch } from '../chromium.js'
-import { signIn } from '../person.js'
+import { enterCode, signIn } from '../person.js'
 
 describe('passkeys', () => {
   let browser
@@ -55,8 +55,7 @@ describe('passkeys', () => {
     await page.fill('input[name=identifier]', email)
     await page.press('input[name=identifier]', 'Enter')
     await page.waitForSelector('input[name=code]')
-    await page.fill('input[name=code]', codeOf(await nextMessage(email)))
-    await page.keyboard.press('Enter')
+    await enterCode(page, codeOf(await nextMessage(email)))
     return email
   }
 
