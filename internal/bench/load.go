@@ -41,6 +41,8 @@ type figure struct {
 	Count  int     `json:"count,omitempty"`  // pieces of work that P50 and P99 are of
 	CPU    float64 `json:"cpu_us,omitempty"` // of the answering process, for a piece of work
 
+	DatabaseCPU float64 `json:"database_cpu_us,omitempty"` // of PostgreSQL, likewise
+
 	all int // pieces of work with those of the warm-up
 }
 

@@ -44,6 +44,8 @@ type place struct {
 	sample  sample
 	signIn  signIn
 	first   float64 // pages a second at the beginning of the list
+
+	postmaster int // PostgreSQL's first process, 0 on SQLite
 }
 
 // A tenantKey is a tenant and a key that may do everything in it.
@@ -86,6 +88,11 @@ func (p *place) makeDatabase(ctx context.Context) (drop func(), err error) {
 			return nil, err
 		}
 	}
+	if p.engine == "postgres" {
+		if p.postmaster, err = findPostmaster(ctx, p.database); err != nil {
+			return nil, err
+		}
+	}
 	key := make([]byte, 32)
 	rand.Read(key)
 	p.env = []string{
@@ -93,6 +100,19 @@ func (p *place) makeDatabase(ctx context.Context) (drop func(), err error) {
 		"CARDEA_TRUSTED_PROXIES=127.0.0.1/32", "CARDEA_LOG_FORMAT=json",
 	}
 	return drop, nil
+}
+
+// findPostmaster returns the process that started the one that answers at address.
+func findPostmaster(ctx context.Context, address string) (pid int, err error) {
+	err = administer(ctx, address, func(c *pgx.Conn) error {
+		var own int
+		if err := c.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&own); err != nil {
+			return err
+		}
+		_, pid, err = cpuOf(own)
+		return err
+	})
+	return pid, err
 }
 
 func (p *place) file(name string) string { return filepath.Join(p.dir, name) }
@@ -200,8 +220,11 @@ func (p *place) startTimed(ctx context.Context) (took time.Duration, err error) 
 		}
 		command, env = []string{self, "serve"}, append(env[:len(env):len(env)], profileVariable+"="+p.profiles)
 	}
-	p.server, took, err = startServer(ctx, command, env, p.file("server.log"))
-	return took, err
+	if p.server, took, err = startServer(ctx, command, env, p.file("server.log")); err != nil {
+		return 0, err
+	}
+	p.server.postmaster = p.postmaster
+	return took, nil
 }
 
 func (p *place) stopServer() error {
@@ -238,7 +261,11 @@ func (p *place) startOften(ctx context.Context) error {
 
 func (p *place) startControl(context.Context) (err error) {
 	p.control, err = startControl(p.file("control.log"), "-database", p.database, "-own", p.file("control.db"), "-tenant", p.tenants[0].id)
-	return err
+	if err != nil {
+		return err
+	}
+	p.control.postmaster = p.postmaster
+	return nil
 }
 
 // importPeople fills the tenants, the big one last and measured: how quickly, with

@@ -23,6 +23,8 @@ type process struct {
 	log     *os.File      // what it writes to standard error
 	exited  chan struct{} // closed when it has ended
 	err     error         // how it ended; read after exited
+
+	postmaster int // PostgreSQL's first process, 0 without one
 }
 
 // spawn starts a child whose errors go to the file log.
@@ -163,7 +165,7 @@ func (p *process) clearLog() error { return os.Truncate(p.log.Name(), 0) }
 
 // load is load on the child, with what each request cost it.
 func (p *process) load(ctx context.Context, plan plan, connections int, s script) (figure, error) {
-	before, err := p.cpu()
+	before, err := p.computed()
 	if err != nil {
 		return figure{}, err
 	}
@@ -171,23 +173,56 @@ func (p *process) load(ctx context.Context, plan plan, connections int, s script
 	if err != nil {
 		return figure{}, err
 	}
-	after, err := p.cpu()
-	f.CPU = float64((after - before).Microseconds()) / float64(max(f.all, 1))
+	after, err := p.computed()
+	each := func(took time.Duration) float64 { return float64(took.Microseconds()) / float64(max(f.all, 1)) }
+	f.CPU, f.DatabaseCPU = each(after.own-before.own), each(after.database-before.database)
 	return f, err
 }
 
-// cpu returns how long the child has computed, in user space and in the kernel.
-func (p *process) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+// computed is how long processes have computed, in user space and in the kernel.
+type computed struct{ own, database time.Duration }
+
+func (p *process) computed() (c computed, err error) {
+	if c.own, _, err = cpuOf(p.cmd.Process.Pid); err != nil || p.postmaster == 0 {
+		return c, err
+	}
+	c.database, err = cpuOfChildren(p.postmaster)
+	return c, err
+}
+
+// cpuOf returns how long a process has computed, and which process started it.
+func cpuOf(pid int) (took time.Duration, parent int, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	// The program's name, in brackets, may hold anything. See proc(5): the parent is field
+	// 4, the times are the fields 14 and 15, in hundredths of a second.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	parent, err1 := strconv.Atoi(fields[4-3])
+	user, err2 := strconv.ParseInt(fields[14-3], 10, 64)
+	kernel, err3 := strconv.ParseInt(fields[15-3], 10, 64)
+	return time.Duration(user+kernel) * 10 * time.Millisecond, parent, errors.Join(err1, err2, err3)
+}
+
+// cpuOfChildren returns how long the running children of a process have computed. What
+// ended meanwhile does not count.
+func cpuOfChildren(of int) (sum time.Duration, err error) {
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, err
 	}
-	// The program's name, in brackets, may hold anything. See proc(5): the times are
-	// the fields 14 and 15, in hundredths of a second.
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	user, err1 := strconv.ParseInt(fields[14-3], 10, 64)
-	kernel, err2 := strconv.ParseInt(fields[15-3], 10, 64)
-	return time.Duration(user+kernel) * 10 * time.Millisecond, errors.Join(err1, err2)
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue // no process
+		}
+		took, parent, err := cpuOf(pid)
+		if err == nil && parent == of { // an error means that it has ended
+			sum += took
+		}
+	}
+	return sum, nil
 }
 
 // memory returns what the child holds of the machine's memory, and the most it held

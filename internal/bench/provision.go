@@ -125,7 +125,7 @@ func (p *place) once(name, unit string, all float64, connections int, do func() 
 	if err := p.server.resetPeak(); err != nil {
 		return err
 	}
-	before, err := p.server.cpu()
+	before, err := p.server.computed()
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (p *place) once(name, unit string, all float64, connections int, do func() 
 		return fmt.Errorf("%s: %w\n%s", name, err, p.server.logTail())
 	}
 	took := time.Since(start)
-	after, err1 := p.server.cpu()
+	after, err1 := p.server.computed()
 	now, peak, err2 := p.server.memory()
 	if err := errors.Join(err1, err2); err != nil {
 		return err
@@ -144,7 +144,7 @@ func (p *place) once(name, unit string, all float64, connections int, do func() 
 		f = summary([]float64{all / took.Seconds()})
 	}
 	p.report.add(row{Engine: p.engine, Name: name, Unit: unit, Connections: connections, Figure: f, MemoryMB: now, PeakMB: peak,
-		Note: fmt.Sprintf("%.1f s, of which the server computed %.1f", took.Seconds(), (after - before).Seconds())}.judge(goal{peak: syncMemory}))
+		Note: fmt.Sprintf("%.1f s, of which the server computed %.1f", took.Seconds(), (after.own - before.own).Seconds())}.judge(goal{peak: syncMemory}))
 	return p.server.clearLog()
 }
 

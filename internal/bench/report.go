@@ -96,10 +96,10 @@ func (r *report) add(x row) {
 
 var yesNo = map[bool]string{true: "yes", false: "NO"}
 
-var headings = []string{"engine", "row", "clients", "median (min–max)", "p50 ms", "p99 ms", "CPU µs (control)", "control", "share", "goal", "met", "memory (peak) MB", "note"}
+var headings = []string{"engine", "row", "clients", "median (min–max)", "p50 ms", "p99 ms", "CPU µs (control)", "PostgreSQL µs", "control", "share", "goal", "met", "memory (peak) MB", "note"}
 
 func (r row) cells() []string {
-	var clients, p50, p99, cpu, control, part, met, memory string
+	var clients, p50, p99, cpu, database, control, part, met, memory string
 	if r.Connections > 0 {
 		clients = strconv.Itoa(r.Connections)
 	}
@@ -115,13 +115,19 @@ func (r row) cells() []string {
 			cpu += fmt.Sprintf(" (%.0f)", r.Control.CPU)
 		}
 	}
+	if r.Figure.DatabaseCPU > 0 {
+		database = fmt.Sprintf("%.0f", r.Figure.DatabaseCPU)
+		if r.Control != nil {
+			database += fmt.Sprintf(" (%.0f)", r.Control.DatabaseCPU)
+		}
+	}
 	if r.Met != nil {
 		met = yesNo[*r.Met]
 	}
 	if r.MemoryMB > 0 {
 		memory = fmt.Sprintf("%.0f (%.0f)", r.MemoryMB, r.PeakMB)
 	}
-	return []string{r.Engine, r.Name, clients, r.Figure.text(r.Unit), p50, p99, cpu, control, part, r.Goal, met, memory, r.Note}
+	return []string{r.Engine, r.Name, clients, r.Figure.text(r.Unit), p50, p99, cpu, database, control, part, r.Goal, met, memory, r.Note}
 }
 
 func (f figure) text(unit string) string {

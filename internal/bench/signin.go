@@ -156,11 +156,11 @@ func (p *place) openSessions(ctx context.Context, a *app.App, web tenant.Applica
 			o := opened{cookie: cookie}
 			g := session.Grant{UserID: id, SessionID: in.ID, ApplicationID: web.ID, Detail: session.Detail{AuthAt: tx.Now, AMR: in.AMR, ACR: in.ACR}}
 			g.Scope = plainScope
-			if o.plain, err = a.Sessions.Open(ctx, tx, by, g, session.GrantLifetimes); err != nil {
+			if o.plain, err = a.Sessions.Open(tx, by, g, session.GrantLifetimes); err != nil {
 				return err
 			}
 			g.Scope = fullScope
-			if o.full, err = a.Sessions.Open(ctx, tx, by, g, session.GrantLifetimes); err != nil {
+			if o.full, err = a.Sessions.Open(tx, by, g, session.GrantLifetimes); err != nil {
 				return err
 			}
 			all = append(all, o)
