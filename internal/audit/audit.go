@@ -71,7 +71,7 @@ func Append(tx *database.Tx, by access.Actor, e Event) error {
 	if e.Result == "" {
 		e.Result = Success
 	}
-	tx.Later(insertUnsealed, by.Tenant, tx.NewID(), clean(by.Name, maxText), clean(e.Action, maxText), clean(e.Target, maxText),
+	tx.LaterRow(insertUnsealed, by.Tenant, tx.NewID(), clean(by.Name, maxText), clean(e.Action, maxText), clean(e.Target, maxText),
 		clean(e.TargetID, maxText), clean(e.Result, maxText), clean(e.Reason, maxText), clean(e.Method, maxText),
 		clean(by.IP, maxText), clean(by.UserAgent, maxUserAgent), clean(by.RequestID, maxText), detail, tx.Millis())
 	return nil

@@ -19,7 +19,7 @@ type row struct {
 // columns are those of both tables, in the order of texts, then at.
 const columns = "tenant_id, id, actor, action, target, target_id, result, reason, method, ip, user_agent, request_id, detail, at"
 
-const insertUnsealed = "INSERT INTO audit_unsealed (" + columns + ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+const insertUnsealed = "INSERT INTO audit_unsealed (" + columns + ") VALUES"
 
 // texts are the text columns. Reading, writing and hashing all go through this
 // one list, so that a column can not be kept without being proved.

@@ -155,6 +155,88 @@ func TestLaterKeepsOrder(t *testing.T) {
 	})
 }
 
+func TestMustEndsTheTransaction(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		table(t, db)
+		lost := errors.New("lost")
+		one := func(touched int64, err error) error {
+			if err == nil && touched != 1 {
+				return lost
+			}
+			return err
+		}
+		change := func(tx *database.Tx, a int64) { tx.Must(one, "UPDATE scratch SET b = b + 1 WHERE a = $1", a) }
+		write(t, db, func(tx *database.Tx) error { return insert(tx, 1, 1) })
+		for name, fn := range map[string]func(tx *database.Tx) error{
+			"at the end": func(tx *database.Tx) error { change(tx, 1); change(tx, 2); return nil },
+			"before a read": func(tx *database.Tx) error {
+				change(tx, 2)
+				return tx.QueryRow(t.Context(), "SELECT b FROM scratch").Scan(new(int64))
+			},
+			"before a write":   func(tx *database.Tx) error { change(tx, 2); return insert(tx, 3, 3) },
+			"after a write":    func(tx *database.Tx) error { change(tx, 2); return errors.Join(insert(tx, 4, 4)) },
+			"behind the first": func(tx *database.Tx) error { err := insert(tx, 5, 5); change(tx, 2); return err },
+		} {
+			if err := db.Write(t.Context(), fn); !errors.Is(err, lost) {
+				t.Errorf("%s: got %v, want what the check says", name, err)
+			}
+		}
+		var b int64
+		if err := db.QueryRow(t.Context(), "SELECT b FROM scratch WHERE a = 1").Scan(&b); err != nil || b != 1 || count(t, db) != 1 {
+			t.Errorf("b is %d, %v, of %d rows; want 1 of 1, as before", b, err, count(t, db))
+		}
+		write(t, db, func(tx *database.Tx) error { change(tx, 1); change(tx, 1); return nil })
+		if err := db.QueryRow(t.Context(), "SELECT b FROM scratch WHERE a = 1").Scan(&b); err != nil || b != 3 {
+			t.Errorf("b is %d, %v; want 3", b, err)
+		}
+	})
+}
+
+func TestMustIsToldWhyItFailed(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		table(t, db)
+		taken := errors.New("taken")
+		err := db.Write(t.Context(), func(tx *database.Tx) error {
+			for range 2 {
+				tx.Must(func(_ int64, err error) error {
+					if database.IsDuplicate(err) {
+						return taken
+					}
+					return err
+				}, "INSERT INTO scratch (a, b) VALUES (1, 1)")
+			}
+			return nil
+		})
+		if !errors.Is(err, taken) || count(t, db) != 0 {
+			t.Errorf("got %v and %d rows, want what the check says and none", err, count(t, db))
+		}
+	})
+}
+
+func TestRowsOfATableTravelTogether(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		table(t, db)
+		var sent []string
+		db.Watch = func(stmt string) { sent = append(sent, stmt) }
+		write(t, db, func(tx *database.Tx) error {
+			for n := range int64(11) {
+				tx.LaterRow("INSERT INTO scratch (a, b) VALUES", n, 10*n)
+			}
+			return nil
+		})
+		if len(sent) != 2 {
+			t.Errorf("sent %q, want 8 rows in one statement and 3 in another", sent)
+		}
+		var a, b int64
+		if err := db.QueryRow(t.Context(), "SELECT sum(a), sum(b) FROM scratch").Scan(&a, &b); err != nil || a != 55 || b != 550 {
+			t.Errorf("sums are %d and %d, %v; want 55 and 550", a, b, err)
+		}
+	})
+}
+
 func TestMissingRowIsErrNoRows(t *testing.T) {
 	t.Parallel()
 	dbtest.Run(t, func(t *testing.T, db *database.DB) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,28 +55,33 @@ func (db *DB) runPostgres(ctx context.Context, tx *Tx, fn func(tx *Tx) error) er
 	if err := fn(tx); err != nil {
 		return errors.Join(err, tx.pg.rollback(ctx))
 	}
+	tx.putRows()
 	if err := tx.commitPostgres(ctx); err != nil {
 		return errors.Join(fmt.Errorf("commit: %w", err), tx.pg.rollback(ctx))
 	}
 	return nil
 }
 
-// send runs stmt behind what is still due: BEGIN, and the statements put off.
-// All of it is one round trip. The answer to stmt is next to be read.
+// send runs stmt, unless it is empty, behind what is still due: BEGIN, and the
+// statements put off. All of it is one round trip. The answer to stmt is next to be read.
 func (tx *Tx) send(ctx context.Context, stmt string, args []any) (pgx.BatchResults, error) {
-	batch := &pgx.Batch{}
+	batch, due := &pgx.Batch{}, tx.later
 	if !tx.pg.begun {
 		batch.Queue("BEGIN")
+		due = append([]statement{{text: "BEGIN"}}, due...)
 	}
 	for _, st := range tx.later {
 		batch.Queue(st.text, st.args...)
 	}
-	batch.Queue(stmt, args...)
+	if stmt != "" {
+		batch.Queue(stmt, args...)
+	}
 	tx.later, tx.pg.begun = nil, true
 	results := tx.pg.conn.SendBatch(ctx, batch)
-	for range batch.Len() - 1 {
-		if _, err := results.Exec(); err != nil {
-			results.Close() // says the same again
+	for _, st := range due {
+		tag, err := results.Exec()
+		if err = st.outcome(tag.RowsAffected(), err); err != nil {
+			_ = results.Close() // whatever it says, the transaction is over
 			return nil, err
 		}
 	}
@@ -118,10 +124,20 @@ func (tx *Tx) queryPostgres(ctx context.Context, stmt string, args []any) (*Rows
 	return &Rows{pg: rows, batch: results}, nil
 }
 
-// commit sends what was put off and the COMMIT in one round trip.
+// commitPostgres sends what was put off and the COMMIT in one round trip, unless the
+// COMMIT hangs on what was put off.
 func (tx *Tx) commitPostgres(ctx context.Context) error {
 	if !tx.pg.begun && len(tx.later) == 0 {
 		return nil
+	}
+	if slices.ContainsFunc(tx.later, func(st statement) bool { return st.check != nil }) {
+		results, err := tx.send(ctx, "", nil)
+		if err != nil {
+			return err
+		}
+		if err := results.Close(); err != nil {
+			return err
+		}
 	}
 	tag, err := tx.execPostgres(ctx, "COMMIT", nil)
 	if err != nil {

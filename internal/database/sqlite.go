@@ -204,6 +204,7 @@ func (s *sqlite) within(ctx context.Context, tx *Tx, c *commit, fn func(tx *Tx) 
 	if err := fn(tx); err != nil {
 		return err
 	}
+	tx.putRows()
 	if err := tx.flush(ctx); err != nil {
 		return err
 	}

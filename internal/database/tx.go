@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,12 +29,28 @@ type Tx struct {
 	pg    *postgresTx
 	lite  *sqlite
 	later []statement
+	rows  []newRows
 	after []func()
 }
 
+// A statement is one that was put off.
 type statement struct {
-	text string
-	args []any
+	text  string
+	args  []any
+	check func(touched int64, err error) error // nil if only errors matter
+}
+
+func (st statement) outcome(touched int64, err error) error {
+	if st.check != nil {
+		return st.check(touched, err)
+	}
+	return err
+}
+
+// newRows are rows for one table.
+type newRows struct {
+	insert string
+	rows   [][]any
 }
 
 // NewID returns a new id that sorts with Now.
@@ -65,7 +84,59 @@ func (tx *Tx) Exec(ctx context.Context, stmt string, args ...any) (int64, error)
 // statement it travels with.
 func (tx *Tx) Later(stmt string, args ...any) {
 	tx.db.watch(stmt)
-	tx.later = append(tx.later, statement{stmt, args})
+	tx.later = append(tx.later, statement{text: stmt, args: args})
+}
+
+// Must is Later for a statement on which the transaction hangs, but nothing before its
+// end: check is told how many rows it touched, or why it failed, and the error that it
+// returns ends the transaction.
+func (tx *Tx) Must(check func(touched int64, err error) error, stmt string, args ...any) {
+	tx.db.watch(stmt)
+	tx.later = append(tx.later, statement{stmt, args, check})
+}
+
+// LaterRow adds a row to a table when the transaction commits, not to be read before.
+// The statement ends with "VALUES"; the rows of one table share few of them.
+func (tx *Tx) LaterRow(insert string, row ...any) {
+	for i := range tx.rows {
+		if tx.rows[i].insert == insert {
+			tx.rows[i].rows = append(tx.rows[i].rows, row)
+			return
+		}
+	}
+	tx.rows = append(tx.rows, newRows{insert, [][]any{row}})
+}
+
+// together is how many rows one statement adds at most. Each number of them is a
+// statement of its own to the databases, which keep a bounded number prepared.
+const together = 8
+
+// putRows puts the rows of LaterRow among what is due.
+func (tx *Tx) putRows() {
+	for _, table := range tx.rows {
+		for rows := range slices.Chunk(table.rows, together) {
+			tx.Later(table.insert+tuples(len(rows), len(rows[0])), slices.Concat(rows...)...)
+		}
+	}
+	tx.rows = nil
+}
+
+// tuples writes the parameters of n rows of the given width: " ($1, $2), ($3, $4)".
+func tuples(n, width int) string {
+	var b strings.Builder
+	for i := range n * width {
+		switch {
+		case i == 0:
+			b.WriteString(" (")
+		case i%width == 0:
+			b.WriteString("), (")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString("$" + strconv.Itoa(i+1))
+	}
+	b.WriteByte(')')
+	return b.String()
 }
 
 // flush runs on SQLite what was put off.
@@ -73,7 +144,7 @@ func (tx *Tx) flush(ctx context.Context) error {
 	due := tx.later
 	tx.later = nil
 	for _, st := range due {
-		if _, err := tx.lite.exec(ctx, st.text, st.args); err != nil {
+		if err := st.outcome(tx.lite.exec(ctx, st.text, st.args)); err != nil {
 			return err
 		}
 	}
