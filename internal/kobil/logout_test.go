@@ -22,7 +22,7 @@ func TestLogoutEndsEverySession(t *testing.T) {
 					return err
 				}
 			}
-			g, err = b.sessions.Open(t.Context(), tx, by, session.Grant{UserID: ada.ID, Outlives: true}, session.GrantLifetimes)
+			g, err = b.sessions.Open(tx, by, session.Grant{UserID: ada.ID, Outlives: true}, session.GrantLifetimes)
 			return err
 		})
 		got := b.ask(t, "PUT", f.user("ada", "/ssms/logout"), "").is(t, 200, "OK", "User logged out successfully", 5)

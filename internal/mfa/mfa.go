@@ -99,10 +99,8 @@ func tries(user string) ratelimit.Use { return ratelimit.SecondFactor.For(rateli
 
 // Used notes that a second factor was proved, in the transaction of what it leads to,
 // and gives the tries back.
-func (s *Service) Used(ctx context.Context, tx *database.Tx, by access.Actor, user, factor string) error {
-	if err := s.Limits.Reset(ctx, tx, by.Tenant, tries(user)); err != nil {
-		return err
-	}
+func (s *Service) Used(tx *database.Tx, by access.Actor, user, factor string) error {
+	s.Limits.Reset(tx, by.Tenant, tries(user))
 	return audit.Append(tx, by, audit.Event{Action: "mfa.used", Target: "user", TargetID: user, Method: factor})
 }
 
@@ -173,7 +171,7 @@ func (s *Service) Redeem(ctx context.Context, tx *database.Tx, by access.Actor, 
 		if err := spendStep(ctx, tx, t); err != nil {
 			return err
 		}
-		return s.Used(ctx, tx, by, t.user, t.factor)
+		return s.Used(tx, by, t.user, t.factor)
 	}
 	left, err := spendBackupCode(ctx, tx, t)
 	if err != nil {
@@ -183,7 +181,7 @@ func (s *Service) Redeem(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err != nil {
 		return err
 	}
-	return s.Used(ctx, tx, by, t.user, t.factor)
+	return s.Used(tx, by, t.user, t.factor)
 }
 
 // zeros are the zeros of digits that people type codes in: Latin, Arabic, Persian,
@@ -291,9 +289,7 @@ func (s *Service) Reset(ctx context.Context, tx *database.Tx, by access.Actor, u
 	if _, err := tx.Exec(ctx, "DELETE FROM factor_recoveries WHERE tenant_id = $1 AND user_id = $2", by.Tenant, user); err != nil {
 		return false, fmt.Errorf("remove recovery: %w", err)
 	}
-	if err := s.Limits.Reset(ctx, tx, by.Tenant, tries(user)); err != nil {
-		return false, err
-	}
+	s.Limits.Reset(tx, by.Tenant, tries(user))
 	return n > 0, audit.Append(tx, by, audit.Event{Action: "mfa.removed", Target: "user", TargetID: user, Reason: reason, Detail: map[string]any{"authenticators": n}})
 }
 

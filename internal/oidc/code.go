@@ -149,7 +149,7 @@ func (s *Service) openGrant(ctx context.Context, tx *database.Tx, by access.Acto
 		g.KeyThumbprint = thumbprint
 	}
 	g.Detail.Open = row.stateHash != nil // nobody proved to be the application
-	return s.Sessions.Open(ctx, tx, by, g, life)
+	return s.Sessions.Open(tx, by, g, life)
 }
 
 // lifetimes are those of what an application is granted for a user in an organization,

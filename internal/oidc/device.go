@@ -458,7 +458,7 @@ func (s *Service) openDevice(ctx context.Context, tx *database.Tx, c call, row d
 	if err != nil {
 		return session.Grant{}, err
 	}
-	return s.Sessions.Open(ctx, tx, c.by, session.Grant{
+	return s.Sessions.Open(tx, c.by, session.Grant{
 		UserID: row.user, Outlives: true, ApplicationID: c.app.ID, OrganizationID: row.detail.Organization, Scope: row.asked.Scope, Detail: row.detail.Detail, KeyThumbprint: ofRefresh(c.app, c.thumbprint),
 	}, life)
 }

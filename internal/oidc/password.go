@@ -89,7 +89,7 @@ func (s *Service) enter(ctx context.Context, c call, checked signin.Checked, q r
 		if err != nil {
 			return err
 		}
-		g, err = s.Sessions.Open(ctx, tx, c.by, session.Grant{
+		g, err = s.Sessions.OpenNew(tx, c.by, session.Grant{
 			UserID: id, SessionID: in.ID, ApplicationID: c.app.ID, OrganizationID: into.Organization, Scope: q.Scope, KeyThumbprint: ofRefresh(c.app, c.thumbprint),
 			Detail: session.Detail{AuthAt: in.AuthAt, AMR: in.AMR, ACR: in.ACR, Audience: q.Resources},
 		}, life)

@@ -112,7 +112,7 @@ func (p *provider) grant(t *testing.T, a app, user string, g session.Grant) (ses
 			return err
 		}
 		g.UserID, g.SessionID, g.ApplicationID, g.Detail.AuthAt, g.Detail.AMR = user, in.ID, a.ID, in.AuthAt, in.AMR
-		g, err = p.Sessions.Open(ctx, tx, by, g, session.GrantLifetimes)
+		g, err = p.Sessions.Open(tx, by, g, session.GrantLifetimes)
 		return err
 	})
 	refresh, err := p.Sessions.RefreshToken(t.Context(), p.Demo.ID, g)

@@ -22,6 +22,8 @@ package ratelimit
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -93,8 +95,32 @@ func (l *Limiter) Take(ctx context.Context, tenant string, uses ...Use) error {
 	if err := l.recall(tenant, uses); err != nil {
 		return err
 	}
-	return l.DB.Write(ctx, func(tx *database.Tx) error { return l.take(ctx, tx, tenant, uses) })
+	var refused subject
+	var by Limit
+	err := l.DB.Write(ctx, func(tx *database.Tx) error {
+		for _, u := range inOrder(uses) {
+			s := u.subject(tenant)
+			stmt, args := take(tx, s, u.Limit)
+			tx.Must(func(counted int64, err error) error {
+				if err == nil && counted == 0 {
+					refused, by, err = s, u.Limit, errRefused
+				}
+				return err
+			}, stmt, args...)
+		}
+		return nil
+	})
+	if errors.Is(err, errRefused) {
+		return l.refuse(ctx, l.DB, l.DB.Now(), refused, by)
+	}
+	if err != nil {
+		return fmt.Errorf("count against limits: %w", err)
+	}
+	return nil
 }
+
+// errRefused undoes what Take has counted.
+var errRefused = errors.New("a limit is exhausted")
 
 // TakeWithin is Take in the caller's transaction: nothing is counted unless that
 // commits. Use it where only what succeeds counts, such as a mail that is sent; an
@@ -118,27 +144,39 @@ func (l *Limiter) recall(tenant string, uses []Use) error {
 }
 
 func (l *Limiter) take(ctx context.Context, tx *database.Tx, tenant string, uses []Use) error {
-	// In one order everywhere, so that two transactions never wait for each other.
-	uses = slices.SortedFunc(slices.Values(uses), func(a, b Use) int {
-		return cmp.Or(cmp.Compare(a.Limit.Name, b.Limit.Name), cmp.Compare(a.Key, b.Key))
-	})
-	for _, u := range uses {
+	for _, u := range inOrder(uses) {
 		s := u.subject(tenant)
-		taken, err := take(ctx, tx, s, u.Limit)
+		stmt, args := take(tx, s, u.Limit)
+		counted, err := tx.Exec(ctx, stmt, args...)
 		if err != nil {
-			return err
+			return fmt.Errorf("count against limit %s: %w", u.Limit.Name, err)
 		}
-		if taken {
-			continue
+		if counted == 0 {
+			return l.refuse(ctx, tx, tx.Now, s, u.Limit)
 		}
-		free, err := findFree(ctx, tx, s, u.Limit)
-		if err != nil {
-			return err
-		}
-		l.refused.remember(tx.Now, s, free)
-		return refusal(u.Limit, tx.Now, free)
 	}
 	return nil
+}
+
+// inOrder puts uses in one order everywhere, so that two transactions never wait for
+// each other.
+func inOrder(uses []Use) []Use {
+	return slices.SortedFunc(slices.Values(uses), func(a, b Use) int {
+		return cmp.Or(cmp.Compare(a.Limit.Name, b.Limit.Name), cmp.Compare(a.Key, b.Key))
+	})
+}
+
+// refuse says until when a limit is exhausted, and remembers it.
+func (l *Limiter) refuse(ctx context.Context, db database.Reader, now time.Time, s subject, by Limit) error {
+	free, err := findFree(ctx, db, s, by)
+	if errors.Is(err, database.ErrNoRows) { // given back meanwhile
+		free, err = now, nil
+	}
+	if err != nil {
+		return err
+	}
+	l.refused.remember(now, s, free)
+	return refusal(by, now, free)
 }
 
 func refusal(l Limit, now, free time.Time) error {
@@ -151,15 +189,12 @@ func refusal(l Limit, now, free time.Time) error {
 
 // Reset gives the uses of these limits back, in the transaction of the success that
 // earns it. Another process may refuse for one more second.
-func (l *Limiter) Reset(ctx context.Context, tx *database.Tx, tenant string, uses ...Use) error {
+func (l *Limiter) Reset(tx *database.Tx, tenant string, uses ...Use) {
 	for _, u := range uses {
 		s := u.subject(tenant)
-		if err := deleteCount(ctx, tx, s); err != nil {
-			return err
-		}
+		deleteCount(tx, s)
 		tx.OnCommit(func() { l.refused.forget(s) })
 	}
-	return nil
 }
 
 // Sweep removes counts that no longer matter. Run it every hour or so.

@@ -54,7 +54,7 @@ func (b *bench) wait(t *testing.T, uses ...ratelimit.Use) time.Duration {
 
 func (b *bench) reset(t *testing.T, uses ...ratelimit.Use) {
 	t.Helper()
-	err := b.DB.Write(t.Context(), func(tx *database.Tx) error { return b.Reset(t.Context(), tx, tenant, uses...) })
+	err := b.DB.Write(t.Context(), func(tx *database.Tx) error { b.Reset(tx, tenant, uses...); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/bits"
 	"time"
@@ -10,39 +9,28 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 )
 
-// take counts one use if the limit allows it, and reports whether it did. Each of
-// its two statements checks and counts in one, so that uses at the same time can
-// not both be the last.
-func take(ctx context.Context, tx *database.Tx, s subject, l Limit) (bool, error) {
-	var err error
+// take is the statement that counts one use if the limit allows it. It checks and counts
+// in one, so that uses at the same time can not both be the last: it touches no row if
+// the limit is exhausted.
+func take(tx *database.Tx, s subject, l Limit) (stmt string, args []any) {
 	if l.Delay > 0 {
-		err = takeInRow(ctx, tx, s, l)
-	} else {
-		err = takeByRate(ctx, tx, s, l)
+		return takeInRow(tx, s, l)
 	}
-	if errors.Is(err, database.ErrNoRows) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("count against limit %s: %w", l.Name, err)
-	}
-	return true, nil
+	return takeByRate(tx, s, l)
 }
 
 // takeByRate moves the moment at which all uses are free again by the time that one
 // use takes to come back. At most Count of those times lie ahead.
-func takeByRate(ctx context.Context, tx *database.Tx, s subject, l Limit) error {
+func takeByRate(tx *database.Tx, s subject, l Limit) (stmt string, args []any) {
 	now, one := tx.Millis(), l.interval()
-	var at int64
-	return tx.QueryRow(ctx, `
+	return `
 		INSERT INTO rate_limits (tenant_id, name, key, taken, at, expires_at)
 		VALUES ($1, $2, $3, 0, $4, $4)
 		ON CONFLICT (tenant_id, name, key) DO UPDATE SET
 			at = CASE WHEN rate_limits.at > $5 THEN rate_limits.at ELSE $5 END + $6,
 			expires_at = CASE WHEN rate_limits.at > $5 THEN rate_limits.at ELSE $5 END + $6
-		WHERE rate_limits.at <= $7
-		RETURNING at`,
-		s.tenant, s.limit, s.key[:], now+one, now, one, now+(l.Count-1)*one).Scan(&at)
+		WHERE rate_limits.at <= $7`,
+		[]any{s.tenant, s.limit, s.key[:], now + one, now, one, now + (l.Count-1)*one}
 }
 
 // interval is the time in which one use of a limit by rate comes back, in
@@ -52,10 +40,9 @@ func (l Limit) interval() int64 { return max(1, l.Per.Milliseconds()/l.Count) }
 // takeInRow counts one more use in a row, unless the pause after the last one is
 // not over. The last one may seem to be yet to come: of two transactions at once the
 // one that began first may count last, and clocks of two machines differ.
-func takeInRow(ctx context.Context, tx *database.Tx, s subject, l Limit) error {
+func takeInRow(tx *database.Tx, s subject, l Limit) (stmt string, args []any) {
 	now, first, most := tx.Millis(), millis(l.Delay), millis(l.MaxDelay)
-	var taken int64
-	return tx.QueryRow(ctx, `
+	return `
 		INSERT INTO rate_limits (tenant_id, name, key, taken, at, expires_at)
 		VALUES ($1, $2, $3, 1, $4, $5)
 		ON CONFLICT (tenant_id, name, key) DO UPDATE SET
@@ -65,9 +52,8 @@ func takeInRow(ctx context.Context, tx *database.Tx, s subject, l Limit) error {
 		WHERE rate_limits.expires_at <= $4 OR rate_limits.taken < $6 OR rate_limits.at <= $4 - CASE
 			WHEN rate_limits.taken < $6 THEN 0
 			WHEN rate_limits.taken - $6 >= $7 THEN $8
-			ELSE CAST($9 AS BIGINT) << CAST(rate_limits.taken - $6 AS INTEGER) END
-		RETURNING taken`,
-		s.tenant, s.limit, s.key[:], now, now+most+l.Per.Milliseconds(), l.Count, doublings(first, most), most, first).Scan(&taken)
+			ELSE CAST($9 AS BIGINT) << CAST(rate_limits.taken - $6 AS INTEGER) END`,
+		[]any{s.tenant, s.limit, s.key[:], now, now + most + l.Per.Milliseconds(), l.Count, doublings(first, most), most, first}
 }
 
 // millis bounds d so that sums with a moment stay within 64 bits.
@@ -105,12 +91,8 @@ func findFree(ctx context.Context, r database.Reader, s subject, l Limit) (time.
 	return time.UnixMilli(at), nil
 }
 
-func deleteCount(ctx context.Context, tx *database.Tx, s subject) error {
-	_, err := tx.Exec(ctx, `DELETE FROM rate_limits WHERE tenant_id = $1 AND name = $2 AND key = $3`, s.tenant, s.limit, s.key[:])
-	if err != nil {
-		return fmt.Errorf("reset limit %s: %w", s.limit, err)
-	}
-	return nil
+func deleteCount(tx *database.Tx, s subject) {
+	tx.Later(`DELETE FROM rate_limits WHERE tenant_id = $1 AND name = $2 AND key = $3`, s.tenant, s.limit, s.key[:])
 }
 
 // sweepCounts removes what has expired, of all tenants.

@@ -62,16 +62,19 @@ type Detail struct {
 	Open bool `json:"open,omitempty"`
 }
 
-// Open makes a grant from g, whose id and times are set here. The session it comes
-// from must be live, else it is ErrNotFound.
-func (s *Service) Open(ctx context.Context, tx *database.Tx, by access.Actor, g Grant, life Lifetimes) (Grant, error) {
-	g.ID, g.CreatedAt, g.ExpiresAt, g.generation, g.rotatedAt, g.idleUntil = tx.NewID(), tx.Now, tx.Now.Add(life.Absolute), 1, tx.Now, tx.Now.Add(life.Idle)
+// Open makes a grant from g, whose id and times are set here. Unless the session it comes
+// from is live, the transaction fails with ErrNotFound.
+func (s *Service) Open(tx *database.Tx, by access.Actor, g Grant, life Lifetimes) (Grant, error) {
 	if g.SessionID != "" {
-		if err := holdSession(ctx, tx, by.Tenant, g.SessionID); err != nil {
-			return Grant{}, err
-		}
+		holdSession(tx, by.Tenant, g.SessionID)
 	}
-	if err := insertGrant(ctx, tx, by.Tenant, g, life.Idle); err != nil {
+	return s.OpenNew(tx, by, g, life)
+}
+
+// OpenNew is Open for a session that began in the same transaction.
+func (s *Service) OpenNew(tx *database.Tx, by access.Actor, g Grant, life Lifetimes) (Grant, error) {
+	g.ID, g.CreatedAt, g.ExpiresAt, g.generation, g.rotatedAt, g.idleUntil = tx.NewID(), tx.Now, tx.Now.Add(life.Absolute), 1, tx.Now, tx.Now.Add(life.Idle)
+	if err := insertGrant(tx, by.Tenant, g, life.Idle); err != nil {
 		return Grant{}, err
 	}
 	return g, audit.Append(tx, by, audit.Event{Action: "grant.created", Target: "user", TargetID: g.UserID,

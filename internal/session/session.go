@@ -150,20 +150,28 @@ func (s *Service) Start(ctx context.Context, tx *database.Tx, by access.Actor, u
 		ID: tx.NewID(), UserID: user, ApplicationID: application, AMR: p.AMR, ACR: p.ACR, AuthAt: p.At, From: from, OrganizationID: p.Entry.Organization, Ways: p.Ways,
 		CreatedAt: tx.Now, SeenAt: tx.Now, ExpiresAt: tx.Now.Add(life.Absolute), idle: life.Idle, idleUntil: tx.Now.Add(life.Idle),
 	}
-	if err := checkFloor(ctx, tx, by.Tenant, user, p.since()); err != nil {
-		return Session{}, "", err
-	}
-	crowded, err := makeRoom(ctx, tx, by.Tenant, user)
-	if err == nil {
-		err = s.ended(ctx, tx, by, user, "too_many", crowded)
+	sessions, err := checkFloor(ctx, tx, by.Tenant, user, p.since())
+	if err == nil && sessions > maxPerUser-roomFor {
+		err = s.makeRoom(ctx, tx, by, user)
 	}
 	if err != nil {
 		return Session{}, "", err
 	}
-	if err := insertSession(ctx, tx, by.Tenant, new, hash); err != nil {
-		return Session{}, "", err
-	}
+	insertSession(tx, by.Tenant, new, hash)
 	return new, token, audit.Append(tx, by, audit.Event{Action: "session.created", Target: "user", TargetID: user, Detail: map[string]any{"session": new.ID, "amr": p.AMR}})
+}
+
+// roomFor is how many sessions of one user may begin at the same moment without that
+// there come to be more than maxPerUser.
+const roomFor = 50
+
+// makeRoom ends the sessions of a user beyond the limit, those used longest ago first.
+func (s *Service) makeRoom(ctx context.Context, tx *database.Tx, by access.Actor, user string) error {
+	crowded, err := endOldest(ctx, tx, by.Tenant, user)
+	if err != nil {
+		return err
+	}
+	return s.ended(ctx, tx, by, user, "too_many", crowded)
 }
 
 // Renew notes that the user of a session has proved again who they are, and gives

@@ -79,7 +79,7 @@ func (b *bench) start(t *testing.T, user string) (s session.Session, token strin
 func (b *bench) open(t *testing.T, g session.Grant) (session.Grant, string) {
 	t.Helper()
 	b.write(t, func(tx *database.Tx) (err error) {
-		g, err = b.Open(t.Context(), tx, b.by, g, session.GrantLifetimes)
+		g, err = b.Open(tx, b.by, g, session.GrantLifetimes)
 		return err
 	})
 	token, err := b.RefreshToken(t.Context(), tenant, g)

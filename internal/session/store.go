@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/problem"
 )
 
 const sessionColumns = `id, user_id, application_id, amr, acr, auth_at, ip, client, os, device, country, city, created_at, seen_at, idle, idle_until, expires_at, ended_at, organization_id, ways`
@@ -27,41 +28,45 @@ func scanSession(row database.Scanner) (Session, error) {
 
 func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-func insertSession(ctx context.Context, tx *database.Tx, tenant string, s Session, hash []byte) error {
-	_, err := tx.Exec(ctx, `
+func insertSession(tx *database.Tx, tenant string, s Session, hash []byte) {
+	tx.Must(orUserGone(ErrNotFound, "insert session"), `
 		INSERT INTO sessions (tenant_id, id, user_id, token_hash, application_id, amr, acr, auth_at, ip, client, os, device, country, city,
 			created_at, seen_at, idle, idle_until, expires_at, organization_id, ways)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16, $17, $18, $19, $20)`,
 		tenant, s.ID, s.UserID, hash, s.ApplicationID, strings.Join(s.AMR, " "), s.ACR, s.AuthAt.UnixMilli(),
 		s.From.IP, s.From.Client, s.From.OS, s.From.Device, s.From.Country, s.From.City,
 		tx.Millis(), s.idle.Milliseconds(), s.idleUntil.UnixMilli(), s.ExpiresAt.UnixMilli(), s.OrganizationID, strings.Join(s.Ways, " "))
-	if database.IsMissingParent(err) {
-		return ErrNotFound.Because("the user is gone")
+}
+
+// orUserGone is for a row that hangs on one of a user.
+func orUserGone(gone *problem.Problem, doing string) func(int64, error) error {
+	return func(_ int64, err error) error {
+		switch {
+		case err == nil:
+			return nil
+		case database.IsMissingParent(err):
+			return gone.Because("the user is gone")
+		default:
+			return fmt.Errorf("%s: %w", doing, err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("insert session: %w", err)
-	}
-	return nil
 }
 
 // checkFloor returns ErrStale if everything of a user was ended after a proof was
 // begun. It holds the row, so that whoever ends everything at the same moment comes
-// before or after, and then sees what was started.
-func checkFloor(ctx context.Context, tx *database.Tx, tenant, user string, since time.Time) error {
+// before or after, and then sees what was started. It returns how many sessions the
+// user has, but for those that began at the same moment.
+func checkFloor(ctx context.Context, tx *database.Tx, tenant, user string, since time.Time) (sessions int, err error) {
 	var at int64
-	err := tx.QueryRow(ctx, `
+	err = tx.QueryRow(ctx, `
 		INSERT INTO session_floors (tenant_id, user_id, at) VALUES ($1, $2, 0)
 		ON CONFLICT (tenant_id, user_id) DO UPDATE SET at = session_floors.at
-		RETURNING at`, tenant, user).Scan(&at)
-	switch {
-	case database.IsMissingParent(err):
-		return ErrNotFound.Because("the user is gone")
-	case err != nil:
-		return fmt.Errorf("check floor of sessions: %w", err)
-	case at > since.UnixMilli():
-		return ErrStale
+		RETURNING at, (SELECT count(*) FROM (SELECT 1 FROM sessions WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL LIMIT $3) AS live)`,
+		tenant, user, maxPerUser).Scan(&at, &sessions)
+	if err == nil && at > since.UnixMilli() {
+		return 0, ErrStale
 	}
-	return nil
+	return sessions, orUserGone(ErrNotFound, "check floor of sessions")(0, err)
 }
 
 // raiseFloor makes proofs void that were begun before now.
@@ -75,9 +80,9 @@ func raiseFloor(ctx context.Context, tx *database.Tx, tenant, user string) error
 	return nil
 }
 
-// makeRoom ends the sessions of a user beyond the limit, those used longest ago
-// first, and returns their ids.
-func makeRoom(ctx context.Context, tx *database.Tx, tenant, user string) ([]string, error) {
+// endOldest ends the sessions of a user that leave no place for one more, those used
+// longest ago first, and returns their ids.
+func endOldest(ctx context.Context, tx *database.Tx, tenant, user string) ([]string, error) {
 	rows, err := tx.Query(ctx, `
 		UPDATE sessions SET ended_at = $3, end_reason = 'too_many'
 		WHERE tenant_id = $1 AND id IN (
@@ -217,17 +222,18 @@ func scanText(row database.Scanner) (text string, err error) {
 
 // holdSession makes whoever ends a live session wait until tx has ended, and fails if
 // it has ended: what is made from a session ends with it, also if both happen at once.
-func holdSession(ctx context.Context, tx *database.Tx, tenant, id string) error {
-	n, err := tx.Exec(ctx, `
+func holdSession(tx *database.Tx, tenant, id string) {
+	tx.Must(func(held int64, err error) error {
+		if err != nil {
+			return fmt.Errorf("hold session: %w", err)
+		}
+		if held == 0 {
+			return ErrNotFound
+		}
+		return nil
+	}, `
 		UPDATE sessions SET seen_at = seen_at
 		WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL AND idle_until > $3 AND expires_at > $3`, tenant, id, tx.Millis())
-	if err != nil {
-		return fmt.Errorf("hold session: %w", err)
-	}
-	if n == 0 {
-		return ErrNotFound
-	}
-	return nil
 }
 
 const grantColumns = `id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle_until, expires_at, ended_at, organization_id`
@@ -243,21 +249,15 @@ func scanGrant(row database.Scanner) (Grant, error) {
 	return g, json.Unmarshal([]byte(detail), &g.Detail)
 }
 
-func insertGrant(ctx context.Context, tx *database.Tx, tenant string, g Grant, idle time.Duration) error {
+func insertGrant(tx *database.Tx, tenant string, g Grant, idle time.Duration) error {
 	detail, err := json.Marshal(g.Detail)
 	if err != nil {
 		return fmt.Errorf("encode grant: %w", err)
 	}
-	_, err = tx.Exec(ctx, `
+	tx.Must(orUserGone(ErrGrant, "insert grant"), `
 		INSERT INTO grants (tenant_id, id, user_id, session_id, outlives, application_id, scope, detail, jkt, generation, rotated_at, created_at, idle, idle_until, expires_at, organization_id)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10, $11, $12, $13, $14)`,
 		tenant, g.ID, g.UserID, g.SessionID, g.Outlives, g.ApplicationID, g.Scope, string(detail), g.KeyThumbprint, tx.Millis(), idle.Milliseconds(), g.idleUntil.UnixMilli(), g.ExpiresAt.UnixMilli(), g.OrganizationID)
-	if database.IsMissingParent(err) {
-		return ErrGrant.Because("the user is gone")
-	}
-	if err != nil {
-		return fmt.Errorf("insert grant: %w", err)
-	}
 	return nil
 }
 

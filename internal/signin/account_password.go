@@ -96,9 +96,7 @@ func (s *Service) changePassword(ctx context.Context, o *owner, old, given, want
 		if err := s.endElsewhere(ctx, tx, o, "password_changed"); err != nil {
 			return err
 		}
-		if err := s.Limits.Reset(ctx, tx, by.Tenant, uses...); err != nil {
-			return err
-		}
+		s.Limits.Reset(tx, by.Tenant, uses...)
 		return s.warn(ctx, tx, o, "password_changed")
 	})
 	return in, err

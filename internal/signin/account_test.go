@@ -576,7 +576,7 @@ func (a *account) grant(t *testing.T, g session.Grant) (id, token string) {
 	t.Helper()
 	g.UserID = a.id
 	a.w.Write(t, func(ctx context.Context, tx *database.Tx) (err error) {
-		g, err = a.w.Sessions.Open(ctx, tx, access.System(a.w.Demo.ID), g, session.GrantLifetimes)
+		g, err = a.w.Sessions.Open(tx, access.System(a.w.Demo.ID), g, session.GrantLifetimes)
 		return err
 	})
 	token, err := a.w.Sessions.RefreshToken(t.Context(), a.w.Demo.ID, g)

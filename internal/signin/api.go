@@ -219,12 +219,9 @@ func (s *Service) start(ctx context.Context, c *call, channel, target string) (s
 		return "", ErrNotOffered
 	}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		a, handle, err := insertAttempt(ctx, tx, c.by.Tenant, request{Application: c.app.ID, From: c.from}, nil)
+		state = newHandle()
+		a, _, err := insertIdentified(tx, c.by.Tenant, state, attempt{Request: request{Application: c.app.ID, From: c.from, Handle: state}, Identifier: target, Channel: channel})
 		if err != nil {
-			return err
-		}
-		state, a.Request.Handle, a.Identifier, a.Channel = handle, handle, target, channel
-		if a, err = identifyAttempt(ctx, tx, c.by.Tenant, a); err != nil {
 			return err
 		}
 		return s.sendCode(ctx, tx, c.visit, a)

@@ -56,7 +56,7 @@ func (s *Service) postNonce(ctx context.Context, c *call, in nonceRequest) (out 
 		if err := s.countAttempt(ctx, tx, c.visit); err != nil {
 			return err
 		}
-		a, _, err = insertAttempt(ctx, tx, c.by.Tenant, request{Application: c.app.ID, From: c.from}, nil)
+		a, _, err = insertAttempt(tx, c.by.Tenant, request{Application: c.app.ID, From: c.from}, nil)
 		return err
 	})
 	if err != nil {
@@ -112,22 +112,7 @@ func (s *Service) admitSocial(ctx context.Context, tx *database.Tx, c *call, a a
 	if err != nil {
 		return out, l, err
 	}
-	proved, err := s.prove(ctx, tx, c.by, a, proof{u, methodSocial, amrOf(methodSocial)})
-	if err != nil {
-		return out, l, err
-	}
-	if l, err = s.lacks(ctx, tx, c.visit, proved, u); err != nil || l.Second {
-		return out, l, err
-	}
-	handed, err := handOut(ctx, tx, c.by.Tenant, a.ID)
-	if err == nil && !handed {
-		err = ErrAttempt.Because("handed out already")
-	}
-	if err != nil {
-		return out, l, err
-	}
-	out, err = s.admit(ctx, tx, c, proved, u)
-	return out, l, err
+	return s.admitFirst(ctx, tx, c, a, proof{u, methodSocial, amrOf(methodSocial)}, ErrAttempt.Because("handed out already"))
 }
 
 var (

@@ -696,7 +696,7 @@ func TestAPIRefreshIsNoWayAroundTheSecret(t *testing.T) {
 			}
 			c.grant.UserID, c.grant.ApplicationID = u.ID, app.ID
 			b.Write(t, func(ctx context.Context, tx *database.Tx) (err error) {
-				c.grant, err = b.Sessions.Open(ctx, tx, access.System(b.Demo.ID), c.grant, session.GrantLifetimes)
+				c.grant, err = b.Sessions.Open(tx, access.System(b.Demo.ID), c.grant, session.GrantLifetimes)
 				return err
 			})
 			token, err := b.Sessions.RefreshToken(t.Context(), b.Demo.ID, c.grant)
@@ -958,7 +958,7 @@ func TestWhoAmIKeepsToTheScope(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				g, err = b.Sessions.Open(ctx, tx, by, session.Grant{UserID: u.ID, SessionID: in.ID, ApplicationID: app.ID, Scope: scope}, session.GrantLifetimes)
+				g, err = b.Sessions.Open(tx, by, session.Grant{UserID: u.ID, SessionID: in.ID, ApplicationID: app.ID, Scope: scope}, session.GrantLifetimes)
 				return err
 			})
 			issued, err := b.Tokens.Issue(t.Context(), row, app, g, token.Options{})

@@ -111,21 +111,7 @@ func (s *Service) verifyCode(ctx context.Context, c *call, channel string, in co
 		if err != nil {
 			return err
 		}
-		proved, err := s.prove(ctx, tx, c.by, a, proof{u, method, amrOf(method)})
-		if err != nil {
-			return err
-		}
-		if lacking, err = s.lacks(ctx, tx, c.visit, proved, u); err != nil || lacking.Second {
-			return err
-		}
-		handed, err := handOut(ctx, tx, c.by.Tenant, a.ID)
-		if err == nil && !handed {
-			err = passwordless.ErrCode.Because("handed out already")
-		}
-		if err != nil {
-			return err
-		}
-		admitted, err = s.admit(ctx, tx, c, proved, u)
+		admitted, lacking, err = s.admitFirst(ctx, tx, c, a, proof{u, method, amrOf(method)}, passwordless.ErrCode.Because("handed out already"))
 		return err
 	})
 	if err != nil {
@@ -171,28 +157,43 @@ type admission struct {
 	grant session.Grant
 }
 
-// admit ends an attempt that was proved, in a session and a grant for the application;
-// call it if handOut says so. There is no browser, so nobody holds the session's token:
+// admitFirst is admit for what the first factor has shown, unless a second one is needed.
+func (s *Service) admitFirst(ctx context.Context, tx *database.Tx, c *call, a attempt, p proof, again error) (out admission, l lack, err error) {
+	if a, err = shows(a, p, tx.Now); err != nil {
+		return out, l, err
+	}
+	if l, err = s.lacks(ctx, tx, c.visit, a, p.user); err != nil {
+		return out, l, err
+	}
+	if l.Second {
+		noteProof(tx, c.by.Tenant, a)
+		return out, l, nil
+	}
+	out, err = s.admitted(ctx, tx, c, a, p.user, l, again)
+	return out, l, err
+}
+
+// admit ends an attempt that was proved, in a session and a grant for the application, or
+// fails with again if it was ended so before. There is no browser, so nobody holds the session's token:
 // the session is what the user and administrators see and end, and lives as long as the
 // grant can.
-func (s *Service) admit(ctx context.Context, tx *database.Tx, c *call, a attempt, u user.User) (out admission, err error) {
+func (s *Service) admit(ctx context.Context, tx *database.Tx, c *call, a attempt, u user.User, again error) (admission, error) {
 	if !u.IsActive {
-		return out, ErrDisabled
+		return admission{}, ErrDisabled
 	}
-	// This API has no page for a second factor; see mfa_api.go for the calls that have.
 	lacking, err := s.lacks(ctx, tx, c.visit, a, u)
-	switch {
-	case err != nil:
-	case lacking.entry.refused != nil: // nor has it the page of an organization
-		err = lacking.entry.refused
-	case lacking.Second:
-		err = ErrSecondFactor
-	}
 	if err != nil {
-		return out, err
+		return admission{}, err
 	}
-	if err := finishAttempt(ctx, tx, c.by.Tenant, a); err != nil {
-		return out, err
+	return s.admitted(ctx, tx, c, a, u, lacking, again)
+}
+
+func (s *Service) admitted(ctx context.Context, tx *database.Tx, c *call, a attempt, u user.User, lacking lack, again error) (out admission, err error) {
+	switch { // this API has no pages; see mfa_api.go for the calls for a second factor
+	case lacking.entry.refused != nil:
+		return out, lacking.entry.refused
+	case lacking.Second:
+		return out, ErrSecondFactor
 	}
 	by, life := c.by, token.GrantLifetimes(c.app)
 	by.Name = "user:" + u.ID
@@ -204,19 +205,15 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, c *call, a attempt
 	if err != nil {
 		return out, err
 	}
-	out.grant, err = s.Sessions.Open(ctx, tx, by, session.Grant{
+	out.grant, err = s.Sessions.OpenNew(tx, by, session.Grant{
 		UserID: u.ID, SessionID: live.ID, ApplicationID: c.app.ID, OrganizationID: in.Organization, Scope: apiScope,
 		Detail: session.Detail{AuthAt: shown.At, AMR: shown.AMR, ACR: shown.ACR, Open: true},
 	}, life)
 	if err != nil {
 		return out, err
 	}
-	if err := noteSession(ctx, tx, by.Tenant, a.ID, live.ID); err != nil {
-		return out, err
-	}
-	if err := s.Users.NoteSignIn(ctx, tx, by.Tenant, u.ID); err != nil {
-		return out, err
-	}
+	handOut(tx, by.Tenant, a, live.ID, again)
+	s.Users.NoteSignIn(tx, by.Tenant, u.ID)
 	out.user = u
 	out.user.LastLoginAt = tx.Now
 	return out, audit.Append(tx, by, s.event(c.visit, a, "signin.succeeded", audit.Success, ""))
@@ -329,6 +326,9 @@ type loginUser struct {
 	LastLoginAt string `json:"last_login_at"`
 }
 
+// errHanded says that another request was handed the tokens.
+var errHanded = errors.New("handed out already")
+
 // getStatus hands out what a link has led to, once.
 func (s *Service) getStatus(ctx context.Context, c *call, in statusRequest) (pingStatus, error) {
 	a, err := s.attempt(ctx, c, in.State)
@@ -350,22 +350,21 @@ func (s *Service) getStatus(ctx context.Context, c *call, in statusRequest) (pin
 		return pingStatus{mfaNeeded: needed}, err
 	}
 	var admitted admission
-	handed := false
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		if handed, err = handOut(ctx, tx, c.by.Tenant, a.ID); err != nil || !handed {
-			return err
-		}
 		u, err := s.Users.Find(ctx, tx, access.System(c.by.Tenant), a.UserID)
 		if errors.Is(err, user.ErrNotFound) {
 			err = ErrAttempt.Because("the user is gone")
 		}
 		if err == nil {
-			admitted, err = s.admit(ctx, tx, c, a, u)
+			admitted, err = s.admit(ctx, tx, c, a, u, errHanded)
 		}
 		return err
 	})
-	if err != nil || !handed {
-		return pingStatus{Authenticated: err == nil}, err
+	if errors.Is(err, errHanded) {
+		return pingStatus{Authenticated: true}, nil
+	}
+	if err != nil {
+		return pingStatus{}, err
 	}
 	t, err := s.issue(ctx, c, admitted)
 	if err != nil {

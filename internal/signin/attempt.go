@@ -45,7 +45,13 @@ type attempt struct {
 	browser []byte // hash; nil for one begun by the API
 	handed  bool
 	expires time.Time
+	stored  proved // what the database says; the fields above may be ahead of it
 }
+
+// proved is what an attempt has shown: by whom, and how.
+type proved struct{ user, method, second string }
+
+func (a attempt) proved() proved { return proved{a.UserID, a.Method, a.SecondMethod} }
 
 // A request is what an attempt was begun for. It stays as it is but for what the
 // person tells of themselves.
@@ -167,6 +173,7 @@ func scanAttempt(row database.Scanner) (attempt, error) {
 	if err != nil {
 		return attempt{}, err
 	}
+	a.stored = a.proved()
 	a.ProvedAt, a.SecondAt, a.FinishedAt, a.handed = orZero(proved), orZero(second), orZero(finished), handed != nil
 	a.CreatedAt, a.expires = time.UnixMilli(created).UTC(), time.UnixMilli(expires).UTC()
 	return a, json.Unmarshal([]byte(req), &a.Request)
@@ -180,23 +187,24 @@ func orZero(ms *int64) time.Time {
 }
 
 // insertAttempt begins an attempt; browser is nil for one begun by the API.
-func insertAttempt(ctx context.Context, tx *database.Tx, tenant string, req request, browser []byte) (attempt, string, error) {
-	handle := newHandle()
-	if req.Number == "" {
-		req.Number = newNumber()
+func insertAttempt(tx *database.Tx, tenant string, req request, browser []byte) (attempt, string, error) {
+	return insertIdentified(tx, tenant, newHandle(), attempt{Request: req, browser: browser})
+}
+
+// insertIdentified is insertAttempt for somebody who has said who they are.
+func insertIdentified(tx *database.Tx, tenant, handle string, a attempt) (attempt, string, error) {
+	if a.Request.Number == "" {
+		a.Request.Number = newNumber()
 	}
-	text, err := json.Marshal(req)
+	text, err := json.Marshal(a.Request)
 	if err != nil {
 		return attempt{}, "", fmt.Errorf("encode attempt: %w", err)
 	}
-	a := attempt{ID: tx.NewID(), ApplicationID: req.Application, Request: req, browser: browser, CreatedAt: tx.Now, expires: tx.Now.Add(attemptLifetime)}
-	_, err = tx.Exec(ctx, `
-		INSERT INTO attempts (tenant_id, id, handle_hash, browser_hash, application_id, request, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		tenant, a.ID, secret.Hash(handle), browser, a.ApplicationID, string(text), tx.Millis(), a.expires.UnixMilli())
-	if err != nil {
-		return attempt{}, "", fmt.Errorf("insert attempt: %w", err)
-	}
+	a.ID, a.ApplicationID, a.CreatedAt, a.expires = tx.NewID(), a.Request.Application, tx.Now, tx.Now.Add(attemptLifetime)
+	tx.Later(`
+		INSERT INTO attempts (tenant_id, id, handle_hash, browser_hash, application_id, request, identifier, channel, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		tenant, a.ID, secret.Hash(handle), a.browser, a.ApplicationID, string(text), a.Identifier, a.Channel, tx.Millis(), a.expires.UnixMilli())
 	return a, handle, nil
 }
 
@@ -267,12 +275,26 @@ func proveAttempt(ctx context.Context, tx *database.Tx, tenant, id, user, method
 	return a, orAttempt(err, "prove attempt")
 }
 
-// proveSecond notes what was proved beside the first factor, of the user whose that was.
-func proveSecond(ctx context.Context, tx *database.Tx, tenant string, a attempt, method string) (attempt, error) {
-	b, err := scanAttempt(tx.QueryRow(ctx, `
-		UPDATE attempts SET second_method = $6, second_at = $3`+openAttempt+`AND proved_at IS NOT NULL AND user_id = $4 AND method = $5 RETURNING `+attemptColumns,
-		tenant, a.ID, tx.Millis(), a.UserID, a.Method, method))
-	return b, orAttempt(err, "prove second factor")
+// byProof sets what was proved, if it is stored as it was read.
+const byProof = `UPDATE attempts SET user_id = $4, method = $5, proved_at = $6, second_method = $7, second_at = $8, session_id = $9, finished_at = $10, handed_at = COALESCE($11, handed_at)` + openAttempt +
+	`AND user_id = $12 AND method = $13 AND second_method = $14 AND (CAST($11 AS BIGINT) IS NULL OR handed_at IS NULL)`
+
+// noteProof stores what an attempt has proved; ErrAttempt if that changed meanwhile.
+func noteProof(tx *database.Tx, tenant string, a attempt) {
+	tx.Must(orEnds("note proof"), byProof, a.proofArgs(tx, tenant, "", nil, nil)...)
+}
+
+func (a attempt) proofArgs(tx *database.Tx, tenant, session string, finished, handed *int64) []any {
+	return []any{tenant, a.ID, tx.Millis(), a.UserID, a.Method, orNull(a.ProvedAt), a.SecondMethod, orNull(a.SecondAt), session, finished, handed,
+		a.stored.user, a.stored.method, a.stored.second}
+}
+
+func orNull(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	ms := t.UnixMilli()
+	return &ms
 }
 
 // challengeSecond notes the code that was sent for the second factor.
@@ -291,35 +313,34 @@ func unproveAttempts(ctx context.Context, tx *database.Tx, tenant, user string) 
 	return n, nil
 }
 
-// finishAttempt is one statement, so that of two requests at once one goes on. It
-// fails if what was proved is no longer what a says.
-func finishAttempt(ctx context.Context, tx *database.Tx, tenant string, a attempt) error {
-	n, err := tx.Exec(ctx, `UPDATE attempts SET finished_at = $3`+openAttempt+`AND proved_at IS NOT NULL AND user_id = $4 AND method = $5 AND second_method = $6`,
-		tenant, a.ID, tx.Millis(), a.UserID, a.Method, a.SecondMethod)
-	return orEnded(n, err, "finish attempt")
+// finishAttempt notes what an attempt has proved and the session that it ends in. It is
+// one statement, so that of two requests at once one goes on: the transaction fails with
+// ErrAttempt if the attempt has ended, or has proved something else meanwhile.
+func finishAttempt(tx *database.Tx, tenant string, a attempt, session string) {
+	now := tx.Millis()
+	tx.Must(orEnds("finish attempt"), byProof, a.proofArgs(tx, tenant, session, &now, nil)...)
 }
 
-func noteSession(ctx context.Context, tx *database.Tx, tenant, id, session string) error {
-	_, err := tx.Exec(ctx, `UPDATE attempts SET session_id = $3 WHERE tenant_id = $1 AND id = $2`, tenant, id, session)
-	if err != nil {
-		return fmt.Errorf("note session of attempt: %w", err)
-	}
-	return nil
+// handOut is finishAttempt for tokens that are handed out once; the transaction fails
+// with again if they were.
+func handOut(tx *database.Tx, tenant string, a attempt, session string, again error) {
+	now := tx.Millis()
+	tx.Must(func(n int64, err error) error {
+		if err == nil && n == 0 {
+			return again
+		}
+		return orEnded(n, err, "hand out tokens")
+	}, byProof, a.proofArgs(tx, tenant, session, &now, &now)...)
+}
+
+func orEnds(doing string) func(int64, error) error {
+	return func(n int64, err error) error { return orEnded(n, err, doing) }
 }
 
 // tryNumber counts a number before it is compared.
 func tryNumber(ctx context.Context, tx *database.Tx, tenant, id string) error {
 	n, err := tx.Exec(ctx, `UPDATE attempts SET number_tries = number_tries + 1`+openAttempt+`AND number_tries < $4`, tenant, id, tx.Millis(), maxNumberTries)
 	return orEnded(n, err, "count number")
-}
-
-// handOut is one statement, so that tokens are handed out once.
-func handOut(ctx context.Context, tx *database.Tx, tenant, id string) (bool, error) {
-	n, err := tx.Exec(ctx, `UPDATE attempts SET handed_at = $3 WHERE tenant_id = $1 AND id = $2 AND handed_at IS NULL AND proved_at IS NOT NULL AND expires_at > $3`, tenant, id, tx.Millis())
-	if err != nil {
-		return false, fmt.Errorf("hand out tokens: %w", err)
-	}
-	return n == 1, nil
 }
 
 func orEnded(n int64, err error, doing string) error {

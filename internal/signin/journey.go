@@ -391,7 +391,7 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, v *visit, a att
 		if err != nil {
 			return a, p, err
 		}
-		b, err := s.prove(r.Context(), tx, v.by, a, p)
+		b, err := shows(a, p, tx.Now)
 		return b, p, err
 	})
 	if err != nil && failed != nil {
@@ -501,12 +501,9 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, v *visit, 
 			return to(w, r, pathSignIn, "state", v.view.State)
 		}
 		err = s.DB.Write(r.Context(), func(tx *database.Tx) error {
-			b, err := s.prove(r.Context(), tx, v.by, a, proof{user: u, method: methodSession})
+			b, err := shows(a, proof{user: u, method: methodSession}, tx.Now)
 			if err == nil {
-				err = finishAttempt(r.Context(), tx, v.by.Tenant, b)
-			}
-			if err == nil {
-				err = noteSession(r.Context(), tx, v.by.Tenant, b.ID, h.ID)
+				finishAttempt(tx, v.by.Tenant, b, h.ID)
 			}
 			return err
 		})

@@ -274,7 +274,7 @@ func (s *Service) forMFA(ctx context.Context, c *call, in mfaTokenRequest) (atte
 	}
 	var a attempt
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		if a, _, err = insertAttempt(ctx, tx, c.by.Tenant, request{Application: c.app.ID, UserID: u.ID, From: c.from}, nil); err == nil {
+		if a, _, err = insertAttempt(tx, c.by.Tenant, request{Application: c.app.ID, UserID: u.ID, From: c.from}, nil); err == nil {
 			a, err = s.prove(ctx, tx, c.by, a, proof{user: u, method: methodApplication})
 		}
 		return err
@@ -515,7 +515,10 @@ func (s *Service) postValidate(ctx context.Context, c *call, in validateRequest)
 	out.Validated, out.BackupCodes = true, codes
 	if m.a.Method == methodApplication {
 		return out, s.DB.Write(ctx, func(tx *database.Tx) error {
-			_, _, err := s.proveSecond(ctx, tx, c.visit, m.a, way, redeem)
+			b, _, err := s.proveSecond(ctx, tx, c.visit, m.a, way, redeem)
+			if err == nil {
+				noteProof(tx, c.by.Tenant, b)
+			}
 			return err
 		})
 	}
@@ -589,13 +592,7 @@ func (s *Service) admitSecond(ctx context.Context, m *claimant, way string, rede
 		if err != nil {
 			return err
 		}
-		handed, err := handOut(ctx, tx, m.by.Tenant, b.ID)
-		if err == nil && !handed {
-			err = ErrMFAToken.Because("handed out already")
-		}
-		if err == nil {
-			out, err = s.admit(ctx, tx, m.call, b, p.user)
-		}
+		out, err = s.admit(ctx, tx, m.call, b, p.user, ErrMFAToken.Because("handed out already"))
 		return err
 	})
 	return out, err

@@ -108,14 +108,9 @@ func (s *Service) getPasskeyLogin(ctx context.Context, c *call, in passkeyLoginR
 		return out, err
 	}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
-		a, handle, err := insertAttempt(ctx, tx, c.by.Tenant, request{Application: c.app.ID, From: c.from}, nil)
+		a, handle, err := insertIdentified(tx, c.by.Tenant, newHandle(), attempt{Request: request{Application: c.app.ID, From: c.from}, Identifier: identifier})
 		if err != nil {
 			return err
-		}
-		if a.Identifier = identifier; identifier != "" {
-			if a, err = identifyAttempt(ctx, tx, c.by.Tenant, a); err != nil {
-				return err
-			}
 		}
 		out.AuthCode = handle
 		out.PublicKey, err = s.askPasskey(ctx, tx, c.visit, passkey.Request{Owner: a.ID, Purpose: passkey.SignIn, UserID: owner, RP: c.party(), Preferred: true})
@@ -207,18 +202,11 @@ func (s *Service) postPasskeyLogin(ctx context.Context, c *call, in passkeyAnswe
 		if err != nil {
 			return err
 		}
-		proved, err := s.prove(ctx, tx, c.by, a, p)
+		proved, err := shows(a, p, tx.Now)
 		if err != nil {
 			return err
 		}
-		handed, err := handOut(ctx, tx, c.by.Tenant, a.ID)
-		if err == nil && !handed {
-			err = passkey.ErrChallenge.Because("handed out already")
-		}
-		if err != nil {
-			return err
-		}
-		admitted, err = s.admit(ctx, tx, c, proved, p.user)
+		admitted, err = s.admit(ctx, tx, c, proved, p.user, passkey.ErrChallenge.Because("handed out already"))
 		return err
 	})
 	if err != nil {

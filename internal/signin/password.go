@@ -67,7 +67,8 @@ func (s *Service) postPassword(w http.ResponseWriter, r *http.Request, v *visit,
 		return failed(err)
 	}
 	return s.finish(w, r, v, a, failed, func(tx *database.Tx) (proof, error) {
-		return proof{u, methodPassword, amrOf(methodPassword)}, s.Limits.Reset(ctx, tx, v.by.Tenant, uses...)
+		s.Limits.Reset(tx, v.by.Tenant, uses...)
+		return proof{u, methodPassword, amrOf(methodPassword)}, nil
 	})
 }
 
@@ -121,12 +122,8 @@ func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant
 		return Checked{}, errors.Join(err, s.fail(ctx, v, attempt{}, u.ID, methodPassword, reasonOf(err)))
 	}
 	return in, s.DB.Write(ctx, func(tx *database.Tx) error {
-		if err := s.Limits.Reset(ctx, tx, by.Tenant, uses...); err != nil {
-			return err
-		}
-		if err := s.Users.NoteSignIn(ctx, tx, by.Tenant, u.ID); err != nil {
-			return err
-		}
+		s.Limits.Reset(tx, by.Tenant, uses...)
+		s.Users.NoteSignIn(tx, by.Tenant, u.ID)
 		return audit.Append(tx, by, s.event(v, attempt{UserID: u.ID, Method: methodPassword}, "signin.succeeded", audit.Success, ""))
 	})
 }
@@ -424,7 +421,8 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 		if err := s.warn(ctx, tx, &owner{visit: v, user: u}, "password_changed"); err != nil {
 			return err
 		}
-		return s.Limits.Reset(ctx, tx, v.by.Tenant, ratelimit.Account.For(ratelimit.Key(id, "")))
+		s.Limits.Reset(tx, v.by.Tenant, ratelimit.Account.For(ratelimit.Key(id, "")))
+		return nil
 	})
 	if err != nil {
 		return err

@@ -351,7 +351,7 @@ func (s *Service) guessSecond(ctx context.Context, v *visit, a attempt, u user.U
 		if _, err := s.Codes.RedeemCode(ctx, tx, by, ticket); err != nil {
 			return err
 		}
-		return s.MFA.Used(ctx, tx, by, u.ID, way)
+		return s.MFA.Used(tx, by, u.ID, way)
 	}, nil
 }
 
@@ -393,7 +393,7 @@ func (s *Service) finishSecond(w http.ResponseWriter, r *http.Request, v *visit,
 	return s.proceed(w, r, v, a, in, finished, nil)
 }
 
-// proveSecond uses up what proves the second factor, and notes it in the attempt.
+// proveSecond uses up what proves the second factor. It is stored with what comes of it.
 func (s *Service) proveSecond(ctx context.Context, tx *database.Tx, v *visit, a attempt, way string, redeem func(tx *database.Tx, by access.Actor) error) (b attempt, p proof, err error) {
 	if p, err = s.provedBefore(ctx, tx, v, a); err != nil {
 		return a, p, err
@@ -401,8 +401,11 @@ func (s *Service) proveSecond(ctx context.Context, tx *database.Tx, v *visit, a 
 	if err := redeem(tx, userActor(v, p.user)); err != nil {
 		return a, p, err
 	}
-	b, err = proveSecond(ctx, tx, v.by.Tenant, a, way)
-	return b, p, err
+	if a.ProvedAt.IsZero() {
+		return a, p, ErrAttempt.Because("nothing is proved")
+	}
+	a.SecondMethod, a.SecondAt = way, tx.Now
+	return a, p, nil
 }
 
 // userActor is a user as an actor who may do nothing that takes a permission.

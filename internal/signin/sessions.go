@@ -186,7 +186,7 @@ func (s *Service) ofCookie(r *http.Request) (encoded, error) {
 		if err != nil {
 			return nil, err
 		}
-		return s.encode(r.Context(), tenantID, live.ID, "openid profile email")
+		return s.encode(r.Context(), tenantID, live.ID, "openid profile email", func() (session.Session, error) { return live, nil })
 	}
 	return nil, ErrSignedOut
 }
@@ -223,15 +223,15 @@ func (s *Service) ofBearer(ctx context.Context, header string) (encoded, error) 
 	if err != nil || app.OAuth.ThirdParty { // also one that describes itself at its own address
 		scope += " " + scopeForeign
 	}
-	return s.encode(ctx, tenantID, a.SessionID, scope)
+	return s.encode(ctx, tenantID, a.SessionID, scope, func() (session.Session, error) { return s.Sessions.ByID(ctx, s.DB, tenantID, a.SessionID) })
 }
 
 // scopeForeign is added to what an application of somebody else may see.
 const scopeForeign = "foreign application"
 
-// encode returns the answer for a session, as of at most a second ago, with what a
-// scope lets see of the user.
-func (s *Service) encode(ctx context.Context, tenantID, id, scope string) (encoded, error) {
+// encode returns the answer for a session that find returns, as of at most a second ago,
+// with what a scope lets see of the user.
+func (s *Service) encode(ctx context.Context, tenantID, id, scope string, find func() (session.Session, error)) (encoded, error) {
 	names, address, foreign := "", "", strings.HasSuffix(scope, scopeForeign)
 	for word := range strings.SplitSeq(scope, " ") {
 		switch word {
@@ -242,7 +242,7 @@ func (s *Service) encode(ctx context.Context, tenantID, id, scope string) (encod
 		}
 	}
 	return s.answers.Get(s.DB.Now(), tenantID+"/"+id+names+address+strconv.FormatBool(foreign), func() (encoded, error) {
-		live, err := s.Sessions.ByID(ctx, s.DB, tenantID, id)
+		live, err := find()
 		if err != nil {
 			return nil, orSignedOut(err)
 		}

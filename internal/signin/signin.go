@@ -149,7 +149,7 @@ func (s *Service) begin(ctx context.Context, v *visit, req request) (a attempt, 
 		if err := s.countAttempt(ctx, tx, v); err != nil {
 			return err
 		}
-		a, handle, err = insertAttempt(ctx, tx, v.by.Tenant, req, hashOf(v.browser))
+		a, handle, err = insertAttempt(tx, v.by.Tenant, req, hashOf(v.browser))
 		return err
 	})
 	return a, handle, err
@@ -187,13 +187,23 @@ var errUnfinished = errors.New("a step is missing")
 // prove notes in the attempt who was proved, and how. It is refused if the attempt has
 // ended meanwhile, or is for another user.
 func (s *Service) prove(ctx context.Context, tx *database.Tx, by access.Actor, a attempt, p proof) (attempt, error) {
+	if _, err := shows(a, p, tx.Now); err != nil {
+		return a, err
+	}
+	return proveAttempt(ctx, tx, by.Tenant, a.ID, p.user.ID, p.method)
+}
+
+// shows is prove for an attempt that goes on in the same transaction: it is stored with
+// what comes of it.
+func shows(a attempt, p proof, now time.Time) (attempt, error) {
 	if !p.user.IsActive {
 		return a, ErrDisabled
 	}
 	if a.UserID != "" && a.UserID != p.user.ID || a.UserID == "" && a.Request.UserID != "" && a.Request.UserID != p.user.ID {
 		return a, ErrCredentials.Because("another user than the one who was asked for")
 	}
-	return proveAttempt(ctx, tx, by.Tenant, a.ID, p.user.ID, p.method)
+	a.UserID, a.Method, a.ProvedAt = p.user.ID, p.method, now
+	return a, nil
 }
 
 // advance ends an attempt that has proved enough in a session: one statement decides
@@ -207,19 +217,21 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	_, due, err := password.Find(ctx, tx, v.by.Tenant, a.UserID)
-	if err != nil {
-		return in, err
+	due := password.NotDue
+	if a.Method == methodPassword {
+		if _, due, err = password.Find(ctx, tx, v.by.Tenant, a.UserID); err != nil {
+			return in, err
+		}
 	}
 	_, held, err := s.heldSocial(ctx, tx, v, a)
 	if err != nil {
 		return in, err
 	}
-	if lacking.isOpen() || due != password.NotDue && a.Method == methodPassword || held != "" {
+	if lacking.isOpen() || due != password.NotDue || held != "" {
+		if a.proved() != a.stored {
+			noteProof(tx, v.by.Tenant, a)
+		}
 		return in, errUnfinished
-	}
-	if err := finishAttempt(ctx, tx, v.by.Tenant, a); err != nil {
-		return in, err
 	}
 	by := v.by
 	by.Name = "user:" + a.UserID
@@ -239,12 +251,8 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err := s.meetBrowser(ctx, tx, v, p.user); err != nil {
 		return in, err
 	}
-	if err := noteSession(ctx, tx, by.Tenant, a.ID, in.session.ID); err != nil {
-		return in, err
-	}
-	if err := s.Users.NoteSignIn(ctx, tx, by.Tenant, a.UserID); err != nil {
-		return in, err
-	}
+	finishAttempt(tx, by.Tenant, a, in.session.ID)
+	s.Users.NoteSignIn(tx, by.Tenant, a.UserID)
 	return in, audit.Append(tx, by, s.event(v, a, "signin.succeeded", audit.Success, ""))
 }
 

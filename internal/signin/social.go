@@ -212,7 +212,7 @@ func (s *Service) takeSocial(w http.ResponseWriter, r *http.Request, v *visit, a
 			return a, proof{}, err
 		}
 		p := proof{u, methodSocial, amrOf(methodSocial)}
-		b, err := s.prove(r.Context(), tx, v.by, a, p)
+		b, err := shows(a, p, tx.Now)
 		return b, p, err
 	})
 	return s.proceed(w, r, v, a, in, finished, err)

@@ -395,7 +395,7 @@ func (s *Service) takeSSO(w http.ResponseWriter, r *http.Request, v *visit, a at
 			return b, proof{}, err
 		}
 		p := proof{u, methodSSO, amrOf(methodSSO)}
-		b, err = s.prove(ctx, tx, v.by, b, p)
+		b, err = shows(b, p, tx.Now)
 		return b, p, err
 	})
 	return s.proceed(w, r, v, a, in, finished, err)

@@ -22,22 +22,22 @@ var aboveMost = map[string]int{
 	"DELETE passkey/credentials":                  11,
 	"GET mfa/backupcode":                          9,
 	"PATCH passkey/credentials":                   7,
-	"POST /signin/code":                           29, // with the first proof of the address
-	"POST /signin/passkey":                        22,
-	"POST /signin/password":                       25,
+	"POST /signin/code":                           23, // with the first proof of the address
+	"POST /signin/passkey":                        16,
+	"POST /signin/password":                       21,
 	"POST /signin/password, refused":              8,
 	"POST /signin/password, then a second factor": 14,
-	"POST /signin/second":                         23,
+	"POST /signin/second":                         18,
 	"POST /signin/second, refused":                8,
 	"POST mfa/enroll":                             7,
-	"POST mfa/validate":                           25,
+	"POST mfa/validate":                           17,
 	"POST mfa/validate, refused":                  8,
-	"POST mfa/validate, the first code of an app": 13,
-	"POST passkey/login":                          21,
+	"POST mfa/validate, the first code of an app": 12,
+	"POST passkey/login":                          13,
 	"POST passkey/login, refused":                 8,
 	"POST passkey/register":                       12,
 	"SAML: who is there":                          7,
-	"SAML: the claim":                             35,
+	"SAML: the claim":                             30,
 }
 
 // sends counts the statements of one request.

@@ -46,7 +46,7 @@ func run(t *testing.T, test func(t *testing.T, b *bench)) {
 		b.grant = session.Grant{UserID: b.user, ApplicationID: b.app.ID, Scope: "openid profile users:read", Outlives: true}
 		w.Write(t, func(ctx context.Context, tx *database.Tx) error {
 			b.grant.Detail.AuthAt = tx.Now
-			b.grant, err = w.Sessions.Open(ctx, tx, access.System(b.row.ID), b.grant, session.GrantLifetimes)
+			b.grant, err = w.Sessions.Open(tx, access.System(b.row.ID), b.grant, session.GrantLifetimes)
 			return err
 		})
 		test(t, b)

@@ -232,13 +232,14 @@ func deleteUser(ctx context.Context, tx *database.Tx, tenant, id string) error {
 }
 
 // NoteSignIn notes that a user has signed in.
-func (s *Service) NoteSignIn(ctx context.Context, tx *database.Tx, tenant, id string) error {
-	n, err := tx.Exec(ctx, "UPDATE users SET last_login_at = $3 WHERE tenant_id = $1 AND id = $2 AND is_active", tenant, id, tx.Millis())
-	if err != nil {
-		return fmt.Errorf("note sign-in: %w", err)
-	}
-	if n == 0 {
-		return ErrNotFound
-	}
-	return nil
+func (s *Service) NoteSignIn(tx *database.Tx, tenant, id string) {
+	tx.Must(func(noted int64, err error) error {
+		if err != nil {
+			return fmt.Errorf("note sign-in: %w", err)
+		}
+		if noted == 0 {
+			return ErrNotFound
+		}
+		return nil
+	}, "UPDATE users SET last_login_at = $3 WHERE tenant_id = $1 AND id = $2 AND is_active", tenant, id, tx.Millis())
 }

@@ -47,7 +47,7 @@ func (n *Tenant) AsUser(t *testing.T, userID string, scopes ...access.Permission
 			return err
 		}
 		g.SessionID, g.Detail.AuthAt = in.ID, in.AuthAt
-		g, err = n.w.Sessions.Open(ctx, tx, access.System(n.ID), g, session.GrantLifetimes)
+		g, err = n.w.Sessions.Open(tx, access.System(n.ID), g, session.GrantLifetimes)
 		return err
 	})
 	row, err := n.w.Tenants.ByID(t.Context(), n.ID)
