@@ -98,6 +98,7 @@ func (a *App) buildIdentity() (err error) {
 		DB: a.DB, Tenants: a.Tenants, Orgs: a.Orgs, Connections: a.SSO, Limits: limits, View: a.SignIn.View,
 		Directories: a.SCIM, Notify: a.Notify,
 	}
+	a.Users.News = a.SignIn.TellOwner
 	a.SSO.Warn = a.Portal.WarnOfCertificate
 	a.SignIn.Ended, a.SignIn.Applications = a.Provider.SessionEnded, a.Provider.Application
 	a.Orgs.Left = a.left
@@ -156,6 +157,7 @@ func (a *App) consents(ctx context.Context, tenantID, userID string) (out []sign
 // keepIdentity registers what repeats: keys in time, and the end of what is over.
 func (a *App) keepIdentity() {
 	a.Provider.Handle(a.Jobs)
+	a.Jobs.Handle(signin.NewsJob, jobs.Handler{Run: a.SignIn.SendNews})
 	a.Jobs.Handle(scim.ApplyJob, jobs.Handler{Run: a.SCIM.Apply})
 	a.Jobs.Every("rotate_keys", time.Hour, a.Ring.Rotate)
 	a.Jobs.Every("check_domains", time.Hour, a.Orgs.CheckDomains)

@@ -307,10 +307,14 @@ func (c *userUpdate) Run(p *program) error {
 			if u, err = c.find(s, tx, by); err != nil {
 				return err
 			}
+			before := u
 			if u, err = s.Users.Update(s.ctx, tx, by, u.ID, c.change(roles)); err != nil || hash == "" {
 				return err
 			}
-			return password.Set(s.ctx, tx, by, u.ID, hash, false)
+			if err := password.Set(s.ctx, tx, by, u.ID, hash, false); err != nil {
+				return err
+			}
+			return s.Users.Tell(s.ctx, tx, by, before, "password_changed")
 		})
 		if err != nil || !c.JSON {
 			return err

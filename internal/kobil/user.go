@@ -250,15 +250,16 @@ func (r *postUserRequest) UnmarshalJSON(raw []byte) error { return decode(raw, &
 func (postUserRequest) Schema() any { return body{} }
 
 func (s *Service) postUser(ctx context.Context, by access.Actor, in postUserRequest) (answer[userForm], error) {
-	return s.write(ctx, by, in.body, userCreated, func(tx *database.Tx, roles []role.Role) (user.User, error) {
+	return s.write(ctx, by, in.body, userCreated, func(tx *database.Tx, roles []role.Role) (nobody, u user.User, err error) {
 		if in.Username == nil {
-			return user.User{}, errNoName
+			return nobody, u, errNoName
 		}
-		c, err := in.change(user.User{}, roles)
+		c, err := in.change(nobody, roles)
 		if err != nil {
-			return user.User{}, err
+			return nobody, u, err
 		}
-		return s.Users.Create(ctx, tx, by, newUser(c))
+		u, err = s.Users.Create(ctx, tx, by, newUser(c))
+		return nobody, u, err
 	})
 }
 
@@ -295,22 +296,22 @@ func (s *Service) putUser(ctx context.Context, by access.Actor, in putUserReques
 			*field = new(true)
 		}
 	}
-	return s.write(ctx, by, in.body, userReplaced, func(tx *database.Tx, roles []role.Role) (user.User, error) {
-		u, err := s.lock(ctx, tx, by, in.Name)
-		if err != nil {
-			return user.User{}, err
+	return s.write(ctx, by, in.body, userReplaced, func(tx *database.Tx, roles []role.Role) (before, u user.User, err error) {
+		if before, err = s.lock(ctx, tx, by, in.Name); err != nil {
+			return before, u, err
 		}
-		c, err := in.change(u, roles)
+		c, err := in.change(before, roles)
 		if err != nil {
-			return user.User{}, err
+			return before, u, err
 		}
-		return s.Users.Update(ctx, tx, by, u.ID, c)
+		u, err = s.Users.Update(ctx, tx, by, before.ID, c)
+		return before, u, err
 	})
 }
 
 // write is what create and update have in common: the password is hashed, then
 // one transaction stores user and password.
-func (s *Service) write(ctx context.Context, by access.Actor, in body, say func(userForm) answer[userForm], store func(*database.Tx, []role.Role) (user.User, error)) (out answer[userForm], err error) {
+func (s *Service) write(ctx context.Context, by access.Actor, in body, say func(userForm) answer[userForm], store func(*database.Tx, []role.Role) (before, u user.User, err error)) (out answer[userForm], err error) {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return out, err
 	}
@@ -324,10 +325,14 @@ func (s *Service) write(ctx context.Context, by access.Actor, in body, say func(
 	}
 	var u user.User
 	err = s.DB.Write(ctx, func(tx *database.Tx) (err error) {
-		if u, err = store(tx, roles); err != nil {
+		before, made, err := store(tx, roles)
+		if u = made; err != nil {
 			return err
 		}
-		return pass.set(ctx, tx, by, u.ID)
+		if err := pass.set(ctx, tx, by, u.ID); err != nil || pass.hash == "" || before.ID == "" {
+			return err
+		}
+		return s.Users.Tell(ctx, tx, by, before, "password_changed")
 	})
 	if err != nil {
 		return out, err

@@ -110,6 +110,8 @@ type Letter struct {
 	Device string // "Firefox on Windows"
 	Place  string // "Berlin, Germany"
 	IP     string
+	// ByAdministrator says that it was not done by who reads this, but for them.
+	ByAdministrator bool
 }
 
 // Message puts l into words. Anything that may come from outside is made to fit, so
@@ -323,6 +325,9 @@ func (w words) details() (rows []detail) {
 	}
 	if w.Change != "" {
 		add("change", w.say("change."+w.Change))
+	}
+	if w.ByAdministrator {
+		add("by", w.say("by_administrator"))
 	}
 	if !w.At.IsZero() {
 		add("time", w.lang.Moment(w.At))

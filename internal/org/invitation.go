@@ -79,8 +79,9 @@ func (i Invitation) Status(now time.Time) string {
 
 // A Look is what a mail needs to know of its tenant.
 type Look struct {
-	Brand  letter.Brand
-	Origin string // of the tenant's pages
+	Brand    letter.Brand
+	Origin   string // of the tenant's pages
+	Language string // the tenant's
 }
 
 // Look returns the look of a tenant's mails. Ask for it before the transaction of
@@ -91,7 +92,7 @@ func (s *Service) Look(ctx context.Context, tenantID string) (Look, error) {
 		return Look{}, err
 	}
 	origin, err := s.Tenants.Origin(ctx, t)
-	return Look{letter.BrandOf(t), origin}, err
+	return Look{letter.BrandOf(t), origin, t.Settings.Branding.Language}, err
 }
 
 // Invite mails a link to an address, which makes its owner a member with the roles of
@@ -116,8 +117,8 @@ func (s *Service) Invite(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := revokeOpen(ctx, tx, by.Tenant, o.ID, email); err != nil {
 		return Invitation{}, err
 	}
-	if in.Language != "" {
-		in.Language = lang.Pick("", in.Language, "").Tag
+	if in.Language, err = s.languageFor(ctx, tx, by.Tenant, look, in.Language, email); err != nil {
+		return Invitation{}, err
 	}
 	made := Invitation{
 		ID: tx.NewID(), OrganizationID: o.ID, Email: email, RoleIDs: in.RoleIDs, Inviter: by.Name, Language: in.Language,
@@ -131,6 +132,19 @@ func (s *Service) Invite(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return Invitation{}, err
 	}
 	return made, s.noteInvitation(tx, by, made, "sent")
+}
+
+// languageFor is the language to write in: the one that was asked for, else the one that
+// the owner of the address reads in here, else the tenant's.
+func (s *Service) languageFor(ctx context.Context, tx *database.Tx, tenant string, look Look, asked, email string) (string, error) {
+	if asked != "" {
+		return lang.Pick("", asked, look.Language).Tag, nil
+	}
+	u, err := s.Users.FindByLogin(ctx, tx, access.System(tenant), email)
+	if err != nil && !errors.Is(err, user.ErrNotFound) {
+		return "", err
+	}
+	return lang.Pick("", u.Language, look.Language).Tag, nil
 }
 
 func (s *Service) mayInvite(ctx context.Context, tx *database.Tx, by access.Actor, o Organization, email string, roleIDs []string) error {

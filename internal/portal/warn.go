@@ -7,6 +7,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/lang"
 	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/page"
@@ -54,7 +55,7 @@ func (s *Service) warn(ctx context.Context, tx *database.Tx, by access.Actor, or
 	if err != nil {
 		return err
 	}
-	l.To, l.Language, l.Brand, l.Link = u.Email, t.Settings.Branding.Language, letter.BrandOf(t), URL(origin, link, key)
+	l.To, l.Language, l.Brand, l.Link = u.Email, lang.Pick("", u.Language, t.Settings.Branding.Language).Tag, letter.BrandOf(t), URL(origin, link, key)
 	m, err := l.Message()
 	if err != nil {
 		return err

@@ -150,6 +150,7 @@ func (s *Service) post(ctx context.Context, tx *database.Tx, o *owner, l letter.
 // meetBrowser notes the browser that a user signs in with, and tells them if it is a new
 // one. The first sign-in of all is no news.
 func (s *Service) meetBrowser(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
+	s.noteLanguage(tx, v, u)
 	isNew, err := noteBrowser(ctx, tx, v.by.Tenant, u.ID, hashOf(v.browser))
 	if err != nil || !isNew || u.LastLoginAt.IsZero() {
 		return err

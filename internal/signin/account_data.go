@@ -58,6 +58,7 @@ type personal struct {
 	CreatedAt       time.Time       `json:"created_at"`
 	ModifiedAt      time.Time       `json:"modified_at"`
 	LastLoginAt     time.Time       `json:"last_login_at,omitzero"`
+	Language        string          `json:"language,omitempty"`
 
 	PasswordChangedAt time.Time       `json:"password_changed_at,omitzero"`
 	Addresses         []ownAddress    `json:"further_addresses"`
@@ -171,7 +172,7 @@ func (s *Service) personal(ctx context.Context, o *owner) (*personal, error) {
 	u := o.user
 	p := &personal{
 		ID: u.ID, Username: u.Username, Email: u.Email, EmailVerified: u.EmailVerified, Phone: u.Phone, PhoneVerified: u.PhoneVerified, FirstName: u.FirstName, LastName: u.LastName,
-		Groups: u.Groups, Attributes: u.Attributes, RoleIDs: u.RoleIDs, RequiredActions: u.RequiredActions, CreatedAt: u.CreatedAt, ModifiedAt: u.ModifiedAt, LastLoginAt: u.LastLoginAt,
+		Groups: u.Groups, Attributes: u.Attributes, RoleIDs: u.RoleIDs, RequiredActions: u.RequiredActions, CreatedAt: u.CreatedAt, ModifiedAt: u.ModifiedAt, LastLoginAt: u.LastLoginAt, Language: u.Language,
 	}
 	for _, gather := range []func(context.Context, *owner, *personal) error{s.gatherKeys, s.gatherFactors, s.gatherIdentities, s.gatherSessions, s.gatherEvents} {
 		if err := gather(ctx, o, p); err != nil {

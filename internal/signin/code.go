@@ -29,12 +29,15 @@ func (s *Service) sendCode(ctx context.Context, tx *database.Tx, v *visit, a att
 	if err != nil {
 		return err
 	}
-	origin, from := v.origin, deviceOf(v.from)
+	origin, from, language := v.origin, deviceOf(v.from), v.view.Lang.Tag
+	if v.backend && u.Language != "" { // it says nothing of who reads the letter
+		language = u.Language
+	}
 	c, err := s.Codes.Send(ctx, tx, v.by, passwordless.Request{
 		Attempt: a.ID, Purpose: purposeOf(a), Channel: a.Channel, Target: a.Identifier, Backend: v.backend,
 		Silent: u.ID == "" && !welcome || u.ID != "" && !u.IsActive,
 		Look: passwordless.Look{
-			Brand: letter.BrandOf(v.tenant), Language: v.view.Lang.Tag, Application: s.appBy(ctx, tx, v.by.Tenant, a).Name, Device: from.Name, Place: from.Place,
+			Brand: letter.BrandOf(v.tenant), Language: language, Application: s.appBy(ctx, tx, v.by.Tenant, a).Name, Device: from.Name, Place: from.Place,
 			Link: func(token string) string { return origin + pathLink + "?token=" + url.QueryEscape(token) }, Host: web.CanonicalHost(strings.TrimPrefix(strings.TrimPrefix(origin, "https://"), "http://")),
 		},
 	})

@@ -13,7 +13,6 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
-	"github.com/cardea-id/cardea/internal/lang"
 	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/notify"
@@ -21,7 +20,6 @@ import (
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
 	"github.com/cardea-id/cardea/internal/secret"
-	"github.com/cardea-id/cardea/internal/session"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/token"
 	"github.com/cardea-id/cardea/internal/user"
@@ -699,7 +697,10 @@ func (s *Service) tellReset(ctx context.Context, tx *database.Tx, by access.Acto
 	if err != nil {
 		return err
 	}
-	v := &visit{by: by, tenant: t, origin: origin, from: session.From{}}
-	v.view.Lang = lang.Pick("", "", t.Settings.Branding.Language)
+	if t.Settings.SignIn.NoAdminLetters {
+		return nil
+	}
+	v := &visit{by: by, tenant: t, origin: origin}
+	v.view.Lang = languageOf(t, u)
 	return s.warn(ctx, tx, &owner{visit: v, user: u}, "factors_reset")
 }

@@ -117,6 +117,9 @@ type SignIn struct {
 	// Level 3, section 4); that of the tenant's own address if empty. Passkeys are good for
 	// the domain they were made for, and no other.
 	PasskeyDomain string `json:"passkey_domain"`
+	// NoAdminLetters keeps from people what administrators and programs change in their
+	// accounts: their password, second factor and addresses.
+	NoAdminLetters bool `json:"no_admin_letters"`
 	// MinPassword is the least length of a password that stands alone; 15 if zero.
 	MinPassword int `json:"min_password"`
 	// KeepImported lets users keep imported passwords that do not meet the rules.

@@ -398,6 +398,7 @@ func (w *run) update(ctx context.Context, tx *database.Tx, rows []*row, to *kept
 			continue
 		}
 		id := clashes[0][0]
+		r.change.Untold = true
 		_, err = w.Users.Update(ctx, tx, w.by, id, r.change)
 		if _, ok := problem.From(err); ok && !errors.Is(err, user.ErrExists) {
 			refusals = append(refusals, r.refusal(err))

@@ -14,7 +14,7 @@ import (
 )
 
 const columns = `id, username, email, phone, first_name, last_name, email_verified, phone_verified, is_active,
-	groups, attributes, role_ids, required_actions, connection_id, created_at, modified_at, last_login_at`
+	groups, attributes, role_ids, required_actions, connection_id, created_at, modified_at, last_login_at, language`
 
 // columnsOfU are the columns of users u, for statements with more tables in them.
 var columnsOfU = "u." + strings.Join(strings.Fields(strings.ReplaceAll(columns, ",", " ")), ", u.")
@@ -28,7 +28,7 @@ func scanUser(row database.Scanner, more ...any) (User, error) {
 	var created, modified int64
 	var login *int64
 	err := row.Scan(append([]any{&u.ID, &username, &email, &phone, &u.FirstName, &u.LastName, &u.EmailVerified, &u.PhoneVerified, &u.IsActive,
-		&groups, &attributes, &roles, &actions, &u.ConnectionID, &created, &modified, &login}, more...)...)
+		&groups, &attributes, &roles, &actions, &u.ConnectionID, &created, &modified, &login, &u.Language}, more...)...)
 	if err != nil {
 		return User{}, err
 	}
@@ -229,6 +229,11 @@ func deleteUser(ctx context.Context, tx *database.Tx, tenant, id string) error {
 	tx.Later("DELETE FROM user_identifiers WHERE tenant_id = $1 AND user_id = $2 AND id IS NOT NULL", tenant, id)
 	queueSearch(tx, tenant, id, id)
 	return nil
+}
+
+// NoteLanguage notes the language in which a user reads, at the end of the transaction.
+func (s *Service) NoteLanguage(tx *database.Tx, tenant, id, language string) {
+	tx.Later("UPDATE users SET language = $3 WHERE tenant_id = $1 AND id = $2", tenant, id, language)
 }
 
 // NoteSignIn notes that a user has signed in.

@@ -71,6 +71,7 @@ type User struct {
 	CreatedAt       time.Time
 	ModifiedAt      time.Time
 	LastLoginAt     time.Time // zero before the first sign-in
+	Language        string    // that they have read last, BCP 47; empty for the tenant's
 }
 
 // Login is what the user is called in a list: username, else e-mail address,
@@ -96,6 +97,10 @@ type Service struct {
 	// deleted; that may be nil.
 	Members func(ctx context.Context, by access.Actor, organization, cursor string, limit int) (users []User, next string, err error)
 	Leaves  func(ctx context.Context, tx *database.Tx, by access.Actor, u User) error
+	// News, if set, is told in the transaction what has changed in an account, as it was
+	// before: "email_changed", "email_removed", "phone_changed", "phone_removed" or
+	// "password_changed". Its owner may have to be told.
+	News func(ctx context.Context, tx *database.Tx, by access.Actor, before User, what string) error
 	// Changed, if set, is told when it has changed what somebody may do, or whether they
 	// may do anything.
 	Changed func()
@@ -245,6 +250,8 @@ type Change struct {
 	Attributes      json.RawMessage
 	RoleIDs         *[]string
 	RequiredActions *[]string
+	// Untold says that the owner is not told, as for imports, which change many at once.
+	Untold bool
 }
 
 // apply makes the changes to u and names those that alter something.
@@ -357,7 +364,35 @@ func (s *Service) update(ctx context.Context, tx *database.Tx, by access.Actor, 
 			return User{}, err
 		}
 	}
-	return u, audit.Append(tx, by, audit.Event{Action: "user.updated", Target: "user", TargetID: id, Detail: map[string]any{"changed": changed}})
+	if err := audit.Append(tx, by, audit.Event{Action: "user.updated", Target: "user", TargetID: id, Detail: map[string]any{"changed": changed}}); err != nil || c.Untold {
+		return u, err
+	}
+	return u, s.tellAddresses(ctx, tx, by, old, u)
+}
+
+// tellAddresses tells of primary addresses that have taken another's place.
+func (s *Service) tellAddresses(ctx context.Context, tx *database.Tx, by access.Actor, old, u User) error {
+	for _, a := range []struct{ kind, old, new string }{{"email", old.Email, u.Email}, {"phone", old.Phone, u.Phone}} {
+		what := a.kind + "_changed"
+		if a.new == "" {
+			what = a.kind + "_removed"
+		}
+		if a.old == a.new {
+			continue
+		}
+		if err := s.Tell(ctx, tx, by, old, what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tell passes on what has changed in an account, see News.
+func (s *Service) Tell(ctx context.Context, tx *database.Tx, by access.Actor, before User, what string) error {
+	if s.News == nil {
+		return nil
+	}
+	return s.News(ctx, tx, by, before, what)
 }
 
 // rename has u found by what it is found by from now on, which may be nothing new.
