@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -218,6 +219,9 @@ func (s *Service) signOut(w http.ResponseWriter, r *http.Request, l leave, sessi
 		if err := s.SignIn.SignOut(w, r, ids...); err != nil {
 			return err
 		}
+	}
+	if next := s.SignIn.Farewell(r.Context(), l.by, ids, l.next); next != l.next {
+		l.next, l.sid = next, cmp.Or(l.sid, ids[0]) // nobody has to press a button on the way there
 	}
 	return s.signedOut(w, r, l, frames)
 }

@@ -62,7 +62,17 @@ func (s *Service) postSignOut(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	keep(w, r, v.sessions[len(ending):])
+	if next := s.Farewell(r.Context(), v.by, idsOf(ending), ""); next != "" {
+		return to(w, r, next)
+	}
 	return page.Render(w, r, http.StatusOK, &page.SignedOut{View: v.view, SignInURL: pathSignIn})
+}
+
+func idsOf(sessions []held) (ids []string) {
+	for _, in := range sessions {
+		ids = append(ids, in.ID)
+	}
+	return ids
 }
 
 // EndSession ends a session of a user on the user's own behalf, and has applications

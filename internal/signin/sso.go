@@ -33,6 +33,7 @@ const (
 	pathSSOLink  = "/signin/sso-link"
 	pathACS      = "/saml/{connection}/acs"
 	pathSLO      = "/saml/{connection}/slo"
+	pathLeave    = "/saml/{connection}/leave"
 )
 
 // Problems of signing in by an organization. They say what its administrators can do.
@@ -54,7 +55,7 @@ type fromSSO struct {
 	Held     *sso.Profile `json:"held,omitempty"`
 	Unproved string       `json:"unproved,omitempty"`
 	// Of the session there, for logout, and until when it lasts.
-	NameID       string    `json:"name_id,omitempty"`
+	There        sso.There `json:"there,omitzero"`
 	SessionIndex string    `json:"session_index,omitempty"`
 	Until        time.Time `json:"until,omitzero"`
 	// Led says that the attempt is for the organization because of this alone.
@@ -90,6 +91,7 @@ func (s *Service) mountSSO(r *web.Router) {
 		{"POST", pathACS, "Where a SAML provider has browsers post its responses", s.postACS, sso.Problems},
 		{"GET", pathSLO, "Where a SAML provider sends browsers to sign out", s.getSLO, sso.Problems},
 		{"POST", pathSLO, "The same by a form", s.postSLO, sso.Problems},
+		{"GET", pathLeave, "To a SAML provider, to sign out there", s.getLeave, problems{sso.ErrFlow}},
 		{"POST", pathSSOLink, "Form: connect an account of an organization", s.form(s.postSSOLink), append(problems{page.ErrForm}, back...)},
 		{"POST", pathAgain, "Form: begin again with another way or account", s.form(s.postAgain), problems{page.ErrForm, ErrAttempt}},
 		{"GET", pathOrganization, "Page: choose an organization", s.see(s.pageOrganization), problems{ErrAttempt}},
@@ -404,7 +406,7 @@ func (s *Service) takeSSO(w http.ResponseWriter, r *http.Request, v *visit, a at
 // bySSO returns the user whom a profile signs in or up; an empty one if it is held until
 // they have shown which account is theirs. The attempt remembers where they come from.
 func (s *Service) bySSO(ctx context.Context, tx *database.Tx, v *visit, a attempt, who sso.Profile) (u user.User, b attempt, err error) {
-	from := &fromSSO{Organization: who.OrganizationID, Connection: who.Connection, NameID: who.NameID, SessionIndex: who.SessionIndex, Until: who.SessionUntil}
+	from := &fromSSO{Organization: who.OrganizationID, Connection: who.Connection, There: who.There, SessionIndex: who.SessionIndex, Until: who.SessionUntil}
 	a.forgetSSO()
 	if from.Led = a.Request.Organization == ""; from.Led {
 		a.Request.Organization = who.OrganizationID

@@ -65,6 +65,7 @@ type Settings struct {
 	RequireResponseSigned bool              `json:"require_response_signed,omitempty" doc:"Of saml: refuse responses of which only the assertion is signed"`
 	Contexts              []string          `json:"contexts,omitempty" doc:"Of saml: how people must prove themselves there, as AuthnContextClassRef"`
 	NameIDFormat          string            `json:"name_id_format,omitempty" doc:"Of saml: the format of NameID to ask for"`
+	NoLogout              bool              `json:"no_logout,omitempty" doc:"Of saml: who signs out here stays signed in at the provider, which else is told if it has an address for that"`
 	SkewSeconds           int64             `json:"skew_seconds,omitempty" doc:"Of saml: how far the provider's clock may be off, 60 if absent, 300 at most"`
 	Issuer                string            `json:"issuer,omitempty" doc:"Of oidc"`
 	ClientID              string            `json:"client_id,omitempty" doc:"Of oidc: of us, at the provider"`

@@ -1,7 +1,6 @@
 package sso
 
 import (
-	"cmp"
 	"context"
 	"errors"
 
@@ -19,13 +18,15 @@ type Logout struct {
 	SessionIndexes []string
 	// Answer is how to send the browser back.
 	Answer Sent
+	// Next is where the browser goes after an answer to a request of ours.
+	Next string
 }
 
 // ReceiveLogout takes a logout request that a browser brings: by redirect the raw query,
 // by POST the fields. End is called in the transaction that uses the request up, to end
-// the sessions of the user that is meant; it is not called if there is none. An answer to
-// a request of ours has nothing to do but to be right: then Answer is empty. It returns
-// ErrNotFound, ErrDisabled or ErrRefused.
+// the sessions of the user that is meant; it is not called if there is none. Of an answer to
+// a request of ours, which StartLogout began, it returns Next. It returns ErrNotFound,
+// ErrDisabled or ErrRefused.
 func (s *Service) ReceiveLogout(ctx context.Context, by access.Actor, connection string, message samlxml.Message, end func(tx *database.Tx, l Logout) error) (Logout, error) {
 	c, err := s.ByID(ctx, s.DB, by.Tenant, connection)
 	if err != nil {
@@ -43,10 +44,10 @@ func (s *Service) ReceiveLogout(ctx context.Context, by access.Actor, connection
 		return Logout{}, err
 	}
 	l := Logout{Connection: c.ID, OrganizationID: c.OrganizationID}
-	if message.IsResponse {
-		return l, nil // our sessions ended before we asked the provider
-	}
 	expect := samlxml.LogoutExpect{SP: sp, IdP: idp, Now: s.DB.Now(), Skew: c.Settings.skew()}
+	if message.IsResponse {
+		return s.finishLogout(ctx, by, c, message, expect)
+	}
 	wish, checks, err := samlxml.VerifyLogoutRequest(message, expect)
 	if fault, ok := errors.AsType[*samlxml.Fault](err); ok {
 		return l, s.refuseLogout(ctx, by, c, fault)
@@ -111,31 +112,4 @@ func userOf(ctx context.Context, tx *database.Tx, tenant string, c Connection, n
 		return "", nil
 	}
 	return user, orMissing(err, nil, "find the user of a logout")
-}
-
-// StartLogout says how to send a browser to the provider, to end the session there, too,
-// after it has ended here. Nothing is sent if the provider has no address for it: then
-// Sent is empty.
-func (s *Service) StartLogout(ctx context.Context, by access.Actor, p Profile) (Sent, error) {
-	c, err := s.ByID(ctx, s.DB, by.Tenant, p.Connection)
-	if err != nil {
-		return Sent{}, err
-	}
-	if c.Kind != SAML || p.NameID == "" || cmp.Or(c.Settings.IdP.SLORedirect, c.Settings.IdP.SLOPost) == "" {
-		return Sent{}, nil
-	}
-	sp, err := s.spOf(ctx, c)
-	if err != nil {
-		return Sent{}, err
-	}
-	idp, err := idpOf(c.Settings.IdP)
-	if err != nil {
-		return Sent{}, err
-	}
-	wish := samlxml.LogoutRequest{ID: samlxml.NewID(), NameID: p.NameID, NameIDFormat: p.NameIDFormat, NotOnOrAfter: s.DB.Now().Add(handleLife)}
-	if p.SessionIndex != "" {
-		wish.SessionIndexes = []string{p.SessionIndex}
-	}
-	sent, err := sp.LogoutRequest(wish, idp, "", s.DB.Now())
-	return Sent{Location: sent.Redirect, Form: sent.Form}, err
 }

@@ -192,7 +192,10 @@ func (v *verdict) conclude(c Connection, a samlxml.Assertion, checks []samlxml.C
 		return
 	}
 	p := r.profile
-	p.Issuer, p.ACR, p.AuthAt, p.NameID, p.NameIDFormat, p.SessionIndex, p.SessionUntil = a.Issuer, a.Context, a.AuthnInstant, a.NameID, a.NameIDFormat, a.SessionIndex, a.SessionNotOnOrAfter
+	p.Issuer, p.ACR, p.AuthAt, p.SessionIndex, p.SessionUntil = a.Issuer, a.Context, a.AuthnInstant, a.SessionIndex, a.SessionNotOnOrAfter
+	if c.logsOut() {
+		p.There = There{a.NameID, a.NameIDFormat, a.NameQualifier, a.SPNameQualifier, a.SessionIndex}
+	}
 	v.Profile, v.id, v.until = p, a.ID, a.NotOnOrAfter
 	v.trace.Steps = append(v.trace.Steps, Step{Name: "profile.email", Expected: "one e-mail address", Received: mask(p.Email), OK: true})
 }

@@ -7,6 +7,8 @@
 //	Claim          hand that to the browser that was sent, once
 //	FinishOIDC     take a code, ask the provider, and say who it is
 //	SignIn, Link   the user whose identity it is
+//	ReceiveLogout  sessions here end with those at the provider
+//	StartLogout    and the other way round
 //	Traces         what happened at each attempt, and what to change
 //
 // A person is known by connection, issuer and subject, and by nothing else. An address
@@ -132,9 +134,10 @@ type Profile struct {
 	Attributes map[string][]string `json:"attributes,omitempty"`
 	ACR        string              `json:"acr,omitempty"` // how the person proved themselves there
 	AuthAt     time.Time           `json:"auth_at,omitzero"`
-	// Of SAML, for logout.
-	NameID       string    `json:"name_id,omitempty"`
-	NameIDFormat string    `json:"name_id_format,omitempty"`
+	// There is the session at a provider that is told when the one here ends; empty if
+	// there is none.
+	There There `json:"there,omitzero"`
+	// Of SAML, for logout that the provider begins.
 	SessionIndex string    `json:"session_index,omitempty"`
 	SessionUntil time.Time `json:"session_until,omitzero"` // no session here may outlast it; zero for no limit
 	// NoSignUp says that the connection lets nobody in who is new.

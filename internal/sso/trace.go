@@ -127,10 +127,10 @@ func noteHealth(tx *database.Tx, tenant, connection string, cause Cause) {
 		tenant, connection, tx.Millis(), minute, string(cause))
 }
 
-// Sweep removes what is over, in portions: flows, messages, traces. Run it every hour or
+// Sweep removes what is over, in portions: flows, messages, traces, logouts. Run it every hour or
 // so.
 func (s *Service) Sweep(ctx context.Context) error {
-	for _, sweep := range []func(ctx context.Context, tx *database.Tx, limit int) (int64, error){sweepFlows, sweepMessages, sweepTraces} {
+	for _, sweep := range []func(ctx context.Context, tx *database.Tx, limit int) (int64, error){sweepFlows, sweepMessages, sweepTraces, sweepSessions, sweepLogouts} {
 		if err := s.sweep(ctx, sweep); err != nil {
 			return err
 		}

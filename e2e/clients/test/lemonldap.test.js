@@ -116,6 +116,22 @@ describe('people of an organization with LemonLDAP::NG', () => {
     await api('PUT', address, { state: 'active' })
   })
 
+  for (const [how, itsOwn] of [['a redirect', (idp) => ({ ...idp, slo_post: undefined, slo_post_answer: undefined })], ['a form', (idp) => ({ ...idp, slo_redirect: undefined, slo_redirect_answer: undefined })]]) {
+    test('sign out here, and are signed out there, by ' + how, () => open(async (page) => {
+      await set({}, itsOwn(idp))
+      await signIn(page, 'rtyler')
+      await page.goto(issuer + '/signout')
+      await page.click('main button[value=one]')
+      await page.waitForURL(isHere('/signout'))
+      assert.match(await page.textContent('main'), /You are signed out/)
+      const { traces } = await api('GET', address + '/traces')
+      assert.deepEqual([traces[0].outcome, traces[0].steps.at(-1).name], ['ok', 'logout.status'])
+      await page.goto(provider)
+      assert.ok(await page.isVisible('input[name=password]'), 'the session there is over')
+      await set({})
+    }))
+  }
+
   test('sign out there, and are signed out here', () => open(async (page) => {
     await signIn(page, 'msmith')
     await page.goto(provider + '/?logout=1')

@@ -363,7 +363,7 @@ func CheckSuite(m *testing.M, owns func(address string) bool, except ...string) 
 
 // SignIn reports whether an address belongs to package signin, for CheckSuite.
 func SignIn(address string) bool {
-	return !startsLike(address, "/api/v1/auth/tenants/") && startsLike(address, "/signin", "/signup", "/signout", "/account", "/api/v1/auth/", "/api/v1/accesstoken/", "/api/v1/session", "/api/v1/users/{userid}/sessions", "/saml/{connection}/acs", "/saml/{connection}/slo")
+	return !startsLike(address, "/api/v1/auth/tenants/") && startsLike(address, "/signin", "/signup", "/signout", "/account", "/api/v1/auth/", "/api/v1/accesstoken/", "/api/v1/session", "/api/v1/users/{userid}/sessions", "/saml/{connection}/acs", "/saml/{connection}/slo", "/saml/{connection}/leave")
 }
 
 // Provider reports whether an address belongs to package oidc, for CheckSuite.
