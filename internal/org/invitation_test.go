@@ -157,6 +157,27 @@ func TestAnInvitationIsBoundToItsAddress(t *testing.T) {
 	})
 }
 
+// An invitation to a further address is for its user, unless that waits to be proved again.
+func TestAnInvitationToAFurtherAddress(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		o := b.open(t, "Acme")
+		for name, held := range map[string]bool{"ann": false, "bob": true} {
+			u := b.personAt(t, name+"@home.example")
+			b.write(t, func(tx *database.Tx) error {
+				_, err := b.Users.AddAddress(t.Context(), tx, b.by, u.ID, user.Address{Kind: user.KindFurtherEmail, Value: name + "@work.example"})
+				if err == nil && held {
+					err = b.Users.HoldAddresses(t.Context(), tx, b.by, u.ID, "", "test")
+				}
+				return err
+			})
+			_, token := b.invite(t, b.key(), o, name+"@work.example")
+			if _, err := b.redeem(t, token, u, false); held && !errors.Is(err, org.ErrOtherAddress) || !held && err != nil {
+				t.Errorf("held %v: %v", held, err)
+			}
+		}
+	})
+}
+
 func TestAnInvitationEnds(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		o := b.open(t, "Acme")

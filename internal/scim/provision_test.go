@@ -232,6 +232,39 @@ func TestAddressesFollowOnlyWhereTheyMay(t *testing.T) {
 	})
 }
 
+// An account whose further address is of the organization's domain is a member's like any
+// other; what is the primary one, its owner says.
+func TestFurtherAddressesAndDirectories(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		s := newSite(t, w, w.Demo, "Acme")
+		s.prove(t, "acme.test")
+		with := func(primary, work string, joined, held bool) (id string) {
+			id = s.make(t, user.User{Email: primary, EmailVerified: true}, joined)
+			w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+				_, err := w.Users.AddAddress(ctx, tx, s.by, id, user.Address{Kind: user.KindFurtherEmail, Value: work})
+				if err == nil && held {
+					err = w.Users.HoldAddresses(ctx, tx, s.by, id, "", "test")
+				}
+				return err
+			})
+			return id
+		}
+		member := with("ada@home.test", "ada@acme.test", true, false)
+		with("bob@home.test", "bob@acme.test", false, false)
+		with("eve@home.test", "eve@acme.test", true, true)
+		if id := s.user(t, "ada@acme.test"); id != member {
+			t.Errorf("a member with a proved address became another user: %s", id)
+		}
+		for _, name := range []string{"bob@acme.test", "eve@acme.test"} {
+			refused(t, s.do(t, "POST", "/Users", userBody(name)), 409, "uniqueness")
+		}
+		s.patch(t, "/Users/"+member, `{"op": "replace", "path": "emails[type eq \"work\"].value", "value": "ada2@acme.test"}`).Want(t, 200)
+		if u := s.account(t, member); u.Email != "ada@home.test" || !u.EmailVerified {
+			t.Errorf("the directory has moved the account from its owner's address to %s", u.Email)
+		}
+	})
+}
+
 // C5.83 to C5.85.
 func TestNothingElseIsWritten(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {

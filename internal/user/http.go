@@ -188,7 +188,7 @@ func (s *Service) Mount(r *web.Router) {
 			Doc: web.Doc{Tag: tag, Summary: "Get a user by e-mail address", Text: "Answers the short form: id and connection_type instead of _id and connection_id.",
 				Errors: problems{ErrNotFound, ErrEmail}, Example: exampleShort}},
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.putUser),
-			Doc: web.Doc{Tag: tag, Summary: "Update a user", Text: "What the body does not name stays as it is, and names it does not know are ignored. A new e-mail address is unverified. A password can not be set here. The last owner can not be disabled.",
+			Doc: web.Doc{Tag: tag, Summary: "Update a user", Text: "What the body does not name stays as it is, and names it does not know are ignored. A new e-mail address is unverified, unless it is a further one of the user's, and the one before is the user's no more. A password can not be set here. The last owner can not be disabled.",
 				Errors: append(problems{ErrNotFound, ErrExists, ErrLastOwner}, fields...), Request: exampleUpdate, Example: exampleUpdated()}},
 		{Method: "POST", Paths: []string{"/api/v1/users/{userid}/verify"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.postVerify),
 			Doc: web.Doc{Tag: tag, Summary: "Set whether a user's e-mail address is verified", Text: "The booleans true and false are taken too, and the misspelt name vefification_status.",
