@@ -50,6 +50,7 @@ const (
 	UnknownKey           Cause = "unknown_key"           // no key that it publishes verifies the ID token
 	TokenIssuer          Cause = "token_issuer"          // the ID token, or the answer, is of another issuer
 	TokenAudience        Cause = "token_audience"        // the ID token was made for another client
+	OtherDirectory       Cause = "other_directory"       // the person belongs to a directory (tenant) that the connection does not take
 	Nonce                Cause = "nonce"                 // the ID token was made for another sign-in
 	ClientRefused        Cause = "client_refused"        // client id or secret are wrong
 	CodeRefused          Cause = "code_refused"          // the code is not good, or not any more
@@ -117,6 +118,7 @@ var fixes = map[Cause]Fix{
 	DiscoveryInvalid:     {Side: Here, Field: "settings.issuer"},
 	DiscoveryIssuer:      {Side: Here, Field: "settings.issuer"},
 	TokenIssuer:          {Side: Here, Field: "settings.issuer"},
+	OtherDirectory:       {Side: Here, Field: "settings.directories"},
 	TokenAudience:        {Side: Here, Field: "settings.client_id"},
 	ClientRefused:        {Side: Here, Field: "client_secret"},
 	RedirectRefused:      {Side: AtProvider, Field: TermRedirect},
@@ -132,7 +134,7 @@ func Causes() []Cause {
 		EmailMissing, EmailInvalid, EmailAmbiguous, SubjectMissing, Denied, Clock, Expired, Replay, Incomplete,
 		Audience, ACS, Issuer, OtherCertificate, CertificateExpired, Unsigned, Signature, Algorithm, Unsolicited, OtherRequest, OldKey, NotEncrypted, Malformed,
 		Transient, Context, NoContext, NameIDPolicy, AuthnFailed, ProviderError, RequestRefused,
-		DiscoveryUnreachable, DiscoveryInvalid, DiscoveryIssuer, KeysUnreachable, UnknownKey, TokenIssuer, TokenAudience, Nonce, ClientRefused, CodeRefused,
+		DiscoveryUnreachable, DiscoveryInvalid, DiscoveryIssuer, KeysUnreachable, UnknownKey, TokenIssuer, TokenAudience, OtherDirectory, Nonce, ClientRefused, CodeRefused,
 		RedirectRefused, ScopeRefused, TokenUnreachable, NoIDToken, InvalidToken, Userinfo, MetadataUnreachable, MetadataInvalid,
 	}
 }

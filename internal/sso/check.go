@@ -11,6 +11,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/rp"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/sso/samlxml"
 )
@@ -163,6 +164,11 @@ func (o *Settings) check() error {
 			}
 		}
 	}
+	for i, id := range o.Directories {
+		if o.Directories[i] = strings.ToLower(strings.TrimSpace(id)); len(o.Directories) > maxList || !rp.IsDirectory(o.Directories[i]) {
+			return ErrInvalid.Saying("settings.directories has at most %d ids of directories (tenants), such as 72f988bf-86f1-41af-91ab-2d7cd011db47.", maxList).In("settings.directories")
+		}
+	}
 	for name, attribute := range o.Attributes {
 		if !slices.Contains(internalNames, name) || len(attribute) > maxURL || !isLine(attribute) {
 			return ErrInvalid.Saying("settings.attributes says which attribute holds: %s.", strings.Join(internalNames, ", ")).In("settings.attributes")
@@ -245,12 +251,19 @@ func (c Connection) complete() error {
 		return missing("settings.idp.certificates")
 	case c.Kind == OIDC && o.Issuer == "":
 		return missing("settings.issuer")
+	case c.Kind == OIDC && isMany(o.Issuer) && len(o.Directories) == 0:
+		return ErrIncomplete.Saying("This issuer is that of everybody's directories. settings.directories names those whose people may sign in; or put the id of the directory into the issuer, in place of common or organizations.").In("settings.directories")
 	case c.Kind == OIDC && o.ClientID == "":
 		return missing("settings.client_id")
 	case c.Kind == OIDC && !c.HasSecret && o.TokenAuth != "none":
 		return missing("client_secret")
 	}
 	return nil
+}
+
+func isMany(issuer string) bool {
+	_, many := manyOf(issuer)
+	return many
 }
 
 // addedRoles are those that rules give and did not give before.

@@ -68,6 +68,7 @@ type Settings struct {
 	NoLogout              bool              `json:"no_logout,omitempty" doc:"Of saml: who signs out here stays signed in at the provider, which else is told if it has an address for that"`
 	SkewSeconds           int64             `json:"skew_seconds,omitempty" doc:"Of saml: how far the provider's clock may be off, 60 if absent, 300 at most"`
 	Issuer                string            `json:"issuer,omitempty" doc:"Of oidc"`
+	Directories           []string          `json:"directories,omitempty" doc:"Of oidc, if the issuer is that of all directories (tenants) of Microsoft Entra ID, https://login.microsoftonline.com/organizations/v2.0: the ids of those whose people may sign in"`
 	ClientID              string            `json:"client_id,omitempty" doc:"Of oidc: of us, at the provider"`
 	Scopes                []string          `json:"scopes,omitempty" doc:"Of oidc: openid, email and profile if absent"`
 	TokenAuth             string            `json:"token_auth,omitempty" doc:"Of oidc: client_secret_basic, client_secret_post or none; as the provider wants it if absent"`

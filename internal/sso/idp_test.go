@@ -275,6 +275,9 @@ func newOP(t testing.TB, now func() time.Time) *op {
 	serve("/.well-known/openid-configuration", &o.discovery, func(w http.ResponseWriter, _ *http.Request) {
 		send(w, 200, map[string]any{"issuer": o.URL, "authorization_endpoint": o.URL + "/authorize", "token_endpoint": o.URL + "/token", "jwks_uri": o.URL + "/jwks"})
 	})
+	serve("/organizations/v2.0/.well-known/openid-configuration", &o.discovery, func(w http.ResponseWriter, _ *http.Request) {
+		send(w, 200, map[string]any{"issuer": o.URL + "/{tenantid}/v2.0", "authorization_endpoint": o.URL + "/authorize", "token_endpoint": o.URL + "/token", "jwks_uri": o.URL + "/jwks"})
+	})
 	serve("/jwks", &o.keys, func(w http.ResponseWriter, _ *http.Request) {
 		send(w, 200, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
 	})

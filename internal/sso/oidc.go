@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,38 @@ func (c Connection) client() rp.Client {
 	if len(scopes) == 0 {
 		scopes = usualScopes
 	}
-	return rp.Client{ID: c.Settings.ClientID, Issuer: c.Settings.Issuer, OpenID: true, Scopes: scopes, TokenAuth: c.Settings.TokenAuth}
+	out := rp.Client{ID: c.Settings.ClientID, Issuer: c.Settings.Issuer, OpenID: true, Scopes: scopes, TokenAuth: c.Settings.TokenAuth}
+	if pattern, ok := manyOf(c.Settings.Issuer); ok {
+		out.Discovery, out.Issuer = rp.DocumentOf(c.Settings.Issuer), pattern
+	}
+	return out
+}
+
+// manyForm are the issuers of Microsoft Entra ID that stand for all directories. Their
+// documents name {tenantid} as issuer, and each token its own.
+var manyForm = regexp.MustCompile(`^(https?://[^/]+)/(?:common|organizations)/v2\.0/?$`)
+
+// manyOf is the pattern of an issuer that stands for all directories.
+func manyOf(issuer string) (pattern string, ok bool) {
+	m := manyForm.FindStringSubmatch(issuer)
+	if m == nil {
+		return "", false
+	}
+	return m[1] + "/{tenantid}/v2.0", true
+}
+
+// issuerOf is who issued a verified token: of an issuer of many, one directory that the
+// connection takes. Anybody may have a directory of their own, and write there what they
+// like.
+func (c Connection) issuerOf(claims rp.Claims) (string, error) {
+	if _, many := manyOf(c.Settings.Issuer); !many {
+		return c.Settings.Issuer, nil
+	}
+	directory := claims.Text("tid")
+	if !slices.Contains(c.Settings.Directories, directory) {
+		return "", &refusal{OtherDirectory, Step{Name: "id_token.directory", Expected: shorten(strings.Join(c.Settings.Directories, ", ")), Received: shorten(directory)}}
+	}
+	return claims.Text("iss"), nil
 }
 
 // startOIDC sends a browser to the authorization endpoint. If the provider can not be
@@ -188,25 +220,29 @@ func (s *Service) ask(ctx context.Context, c Connection, f flow, query url.Value
 	if err != nil {
 		return Profile{}, err
 	}
-	done("id_token", "an ID token of "+c.Settings.Issuer+" for "+c.Settings.ClientID)
+	issuer, err := c.issuerOf(claims)
+	if err != nil {
+		return Profile{}, err
+	}
+	done("id_token", "an ID token of "+issuer+" for "+c.Settings.ClientID)
 	if at.HasUserinfo() && claims.Text("email") == "" && c.Settings.Attributes["email"] == "" {
 		if claims, err = at.Userinfo(ctx, got.AccessToken, claims); err != nil {
 			return Profile{}, err
 		}
 		done("userinfo", "claims of the same subject")
 	}
-	return c.profileOf(claims, t)
+	return c.profileOf(claims, issuer, t)
 }
 
 // profileOf reads claims.
-func (c Connection) profileOf(claims rp.Claims, t *Trace) (Profile, error) {
+func (c Connection) profileOf(claims rp.Claims, issuer string, t *Trace) (Profile, error) {
 	r := c.read(said{attributes: c.attributesOf(claims), subject: claims.Subject("sub")})
 	t.Attributes = r.seen
 	if r.cause != "" {
 		return Profile{}, &refusal{r.cause, r.step}
 	}
 	p := r.profile
-	p.Issuer, p.ACR = c.Settings.Issuer, claims.Text("acr")
+	p.Issuer, p.ACR = issuer, claims.Text("acr")
 	if n, ok := claims["auth_time"].(json.Number); ok {
 		if seconds, err := n.Int64(); err == nil && seconds > 0 {
 			p.AuthAt = time.Unix(seconds, 0).UTC()
