@@ -115,10 +115,11 @@ const (
 	StateActive   = "active"
 	StateDisabled = "disabled"
 	StateWaiting  = "waiting"
+	StateFailing  = "failing" // on, and not for long
 )
 
 var stateKeys = map[string][2]string{
-	StateNone: {"portal.state.none", ""}, StateDraft: {"portal.state.draft", "warn"}, StateActive: {"portal.state.active", "ok"}, StateDisabled: {"portal.state.disabled", "bad"}, StateWaiting: {"portal.state.waiting", "warn"},
+	StateNone: {"portal.state.none", ""}, StateDraft: {"portal.state.draft", "warn"}, StateActive: {"portal.state.active", "ok"}, StateDisabled: {"portal.state.disabled", "bad"}, StateWaiting: {"portal.state.waiting", "warn"}, StateFailing: {"portal.state.active", "warn"},
 }
 
 // A Badge is a word with a colour.
