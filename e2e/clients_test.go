@@ -40,7 +40,8 @@ var partners = map[string]func(*testing.T, *server) []string{
 		idp := startSimpleSAML(t)
 		return []string{"CARDEA_SIMPLESAML_URL=" + idp.url, "CARDEA_SIMPLESAML_PARTNERS=" + idp.partners()}
 	},
-	"lemonldap": prepareLemonLDAP,
+	"lemonldap":    prepareLemonLDAP,
+	"registration": prepareRegistration,
 }
 
 // run runs the tests of one file against a server.

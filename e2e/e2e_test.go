@@ -52,6 +52,7 @@ func TestMain(m *testing.M) {
 // server is a developer's server as a process of its own.
 type server struct {
 	dir, url, address string
+	env               []string // beside the test's own
 	process           *exec.Cmd
 	log               bytes.Buffer
 	boot              app.Bootstrap
@@ -72,7 +73,7 @@ func newServer(t *testing.T, url string) *server {
 func (s *server) start(t *testing.T) {
 	t.Helper()
 	s.process = exec.Command(binary, "dev", "--data", s.dir, "--listen", s.address)
-	s.process.Env = append(os.Environ(), "CARDEA_DATABASE_URL="+s.url)
+	s.process.Env = append(append(os.Environ(), "CARDEA_DATABASE_URL="+s.url), s.env...)
 	s.process.Stdout, s.process.Stderr = &s.log, &s.log
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)

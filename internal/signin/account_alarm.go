@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -147,15 +148,32 @@ func (s *Service) post(ctx context.Context, tx *database.Tx, o *owner, l letter.
 	return err
 }
 
-// meetBrowser notes the browser that a user signs in with, and tells them if it is a new
-// one. The first sign-in of all is no news.
-func (s *Service) meetBrowser(ctx context.Context, tx *database.Tx, v *visit, u user.User) error {
-	s.noteLanguage(tx, v, u)
-	isNew, err := noteBrowser(ctx, tx, v.by.Tenant, u.ID, hashOf(v.browser))
+// meetBrowser notes the browser that a user signs in with, or what stands for one, and
+// tells them if it is a new one. The first sign-in of all is no news.
+func (s *Service) meetBrowser(ctx context.Context, tx *database.Tx, v *visit, application string, u user.User) error {
+	if v.browser != "" {
+		s.noteLanguage(tx, v, u)
+	}
+	isNew, err := noteBrowser(ctx, tx, v.by.Tenant, u.ID, v.mark(application))
 	if err != nil || !isNew || u.LastLoginAt.IsZero() {
 		return err
 	}
 	return s.warn(ctx, tx, &owner{visit: v, user: u}, "new_signin")
+}
+
+// mark is what a user's browser is known by. Where there is none it is the application
+// with the program, system and country that it calls from; a server says nothing of
+// where its users are. No cookie makes a browser known by such a mark: it is the hash of
+// a hash.
+func (v *visit) mark(application string) []byte {
+	if v.browser != "" {
+		return hashOf(v.browser)
+	}
+	seen := application
+	if !v.backend {
+		seen = strings.Join([]string{application, v.from.Client, v.from.OS, v.from.Device, v.from.Country}, "\x00")
+	}
+	return secret.Hash(string(secret.Hash(seen)))
 }
 
 func (s *Service) mountAlarm(r *web.Router) {

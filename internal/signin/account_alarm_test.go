@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -87,6 +88,67 @@ func TestANewBrowserIsTold(t *testing.T) {
 		a.prove(t, b, b.Get(t, "/account"))
 		if n := a.told(t, "New sign-in"); n != 1 {
 			t.Errorf("told %d times, with one new browser", n)
+		}
+	})
+}
+
+// An application that signs people in on its own pages has no browser to tell apart: what
+// calls for them, and from where, is known or new.
+func TestANewProgramIsTold(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.person(t, ann)
+		told := func() (n int) {
+			for _, l := range b.Letters(t, ann) {
+				if strings.Contains(l.Subject, "New sign-in") {
+					n++
+				}
+			}
+			return n
+		}
+		phone := b.caller()
+		phone.Client = phone.Client.With("User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1")
+		phone.login(t, ann)
+		if n := told(); n != 0 {
+			t.Fatalf("told %d times of the first sign-in", n)
+		}
+		phone.from(7).login(t, ann) // phones change their addresses
+		if n := told(); n != 0 {
+			t.Errorf("told %d times of what is known", n)
+		}
+		desk := *phone
+		desk.Client = desk.Client.With("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+		desk.login(t, ann)
+		desk.login(t, ann)
+		if n := told(); n != 1 {
+			t.Errorf("told %d times of one new program", n)
+		}
+		if link := alarms(t, b.World, ann); len(link) != 1 {
+			t.Fatalf("the letter has %d links", len(link))
+		}
+	})
+}
+
+// A server calls for all its users from one place, which is new to each of them once.
+func TestAServerIsToldOfOnce(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.person(t, ann)
+		b.caller().login(t, ann)
+		server := b.caller()
+		server.Client = server.Client.As(t, access.UsersRead)
+		for i := range 3 {
+			away := server.from(i)
+			away.Client = away.Client.With("User-Agent", fmt.Sprint("server/", i))
+			b.Clock.Advance(time.Hour)
+			away.login(t, ann)
+		}
+		n := 0
+		for _, l := range b.Letters(t, ann) {
+			if strings.Contains(l.Subject, "New sign-in") {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("told %d times", n)
 		}
 	})
 }

@@ -212,6 +212,9 @@ func (s *Service) admitted(ctx context.Context, tx *database.Tx, c *call, a atte
 	if err != nil {
 		return out, err
 	}
+	if err := s.meetBrowser(ctx, tx, c.visit, c.app.ID, u); err != nil {
+		return out, err
+	}
 	handOut(tx, by.Tenant, a, live.ID, again)
 	s.Users.NoteSignIn(tx, by.Tenant, u.ID)
 	out.user = u

@@ -12,6 +12,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/lang"
 	"github.com/cardea-id/cardea/internal/letter"
 	"github.com/cardea-id/cardea/internal/notify"
 	"github.com/cardea-id/cardea/internal/page"
@@ -97,6 +98,10 @@ func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant
 	if v.rp, err = s.relyingParty(ctx, v.tenant); err != nil {
 		return in, err
 	}
+	if v.origin, err = s.Tenants.Origin(ctx, v.tenant); err != nil {
+		return in, err
+	}
+	v.view.Lang = lang.Pick("", "", v.tenant.Settings.Branding.Language)
 	u, err := s.find(ctx, s.DB, v, login)
 	if err != nil {
 		return in, err
@@ -123,6 +128,9 @@ func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant
 	}
 	return in, s.DB.Write(ctx, func(tx *database.Tx) error {
 		s.Limits.Reset(tx, by.Tenant, uses...)
+		if err := s.meetBrowser(ctx, tx, v, app.ID, u); err != nil {
+			return err
+		}
 		s.Users.NoteSignIn(tx, by.Tenant, u.ID)
 		return audit.Append(tx, by, s.event(v, attempt{UserID: u.ID, Method: methodPassword}, "signin.succeeded", audit.Success, ""))
 	})

@@ -248,7 +248,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	if err := s.meetBrowser(ctx, tx, v, p.user); err != nil {
+	if err := s.meetBrowser(ctx, tx, v, a.ApplicationID, p.user); err != nil {
 		return in, err
 	}
 	finishAttempt(tx, by.Tenant, a, in.session.ID)
