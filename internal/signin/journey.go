@@ -62,7 +62,7 @@ func (s *Service) show(w http.ResponseWriter, r *http.Request, v *visit, a attem
 		return page.Render(w, r, http.StatusOK, s.firstPage(r.Context(), v, a))
 	case a.ChallengeID != "":
 		return s.showCode(w, r, v, a)
-	case a.Request.SSO != nil && a.Request.SSO.Held != nil && a.Identifier == "":
+	case a.holdsSSO() && a.Identifier == "":
 		return s.showSSOProve(w, r, v, a)
 	case a.Request.SSO != nil && a.Request.SSO.Held == nil && a.Request.SSO.Connection == "":
 		return s.showSSO(w, r, v, a)
@@ -318,7 +318,7 @@ func (s *Service) showProved(w http.ResponseWriter, r *http.Request, v *visit, a
 	if err != nil {
 		return err
 	}
-	holding := a.Request.SSO != nil && a.Request.SSO.Held != nil
+	holding := a.holdsSSO()
 	if lacking.entry.ID != "" {
 		v.view.Brand = brandOf(v.view.Brand, lacking.entry.Organization)
 	}

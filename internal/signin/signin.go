@@ -227,7 +227,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	if lacking.isOpen() || due != password.NotDue || held != "" {
+	if lacking.isOpen() || due != password.NotDue || held != "" || a.holdsSSO() {
 		if a.proved() != a.stored {
 			noteProof(tx, v.by.Tenant, a)
 		}

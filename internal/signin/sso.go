@@ -24,7 +24,8 @@ import (
 // Signing in by the identity provider of an organization. Whom it shows is a user here by
 // the identity that was linked, and by nothing else. An address finds a user only for an
 // organization that has proved the address's domain, and only one of its own members;
-// anybody else shows first which account is theirs, or is told what is in the way.
+// anybody else, and whoever holds roles in the whole tenant, shows first which account is
+// theirs, or is told what is in the way.
 
 // Addresses of signing in by an organization.
 const (
@@ -69,6 +70,10 @@ func (a *attempt) forgetSSO() {
 	}
 	a.Request.SSO = nil
 }
+
+// holdsSSO reports whether somebody whom an organization's provider has shown waits to be
+// connected with an account.
+func (a attempt) holdsSSO() bool { return a.Request.SSO != nil && a.Request.SSO.Held != nil }
 
 // ssoOf is the connection of an organization that an attempt came by, for the log.
 func (a attempt) ssoOf() string {
@@ -424,7 +429,7 @@ func (s *Service) bySSO(ctx context.Context, tx *database.Tx, v *visit, a attemp
 		return u, a, err
 	}
 	if found {
-		u, err = s.Users.Find(ctx, tx, s.system(v), id)
+		u, err = s.known(ctx, tx, v, id, who, from)
 	} else {
 		u, err = s.whose(ctx, tx, v, o, who, from)
 	}
@@ -446,8 +451,23 @@ func (s *Service) system(v *visit) access.Actor {
 	return by
 }
 
+// known is the user whose identity a profile is; nobody if it is held, because they hold
+// something in the whole tenant and have not shown themselves that it is theirs.
+func (s *Service) known(ctx context.Context, tx *database.Tx, v *visit, id string, who sso.Profile, from *fromSSO) (user.User, error) {
+	u, err := s.Users.Find(ctx, tx, s.system(v), id)
+	if err != nil || len(u.RoleIDs) == 0 {
+		return u, err
+	}
+	proved, err := s.SSO.IsProved(ctx, tx, v.by, who)
+	if err == nil && !proved {
+		from.Held, u = &who, user.User{}
+	}
+	return u, err
+}
+
 // whose finds or makes the user of a profile that is no identity of anybody's yet. Nobody
-// is returned if it is held.
+// is returned if it is held: of somebody who is no member, or who holds something in the
+// whole tenant, which is more than an organization can give.
 func (s *Service) whose(ctx context.Context, tx *database.Tx, v *visit, o org.Organization, who sso.Profile, from *fromSSO) (user.User, error) {
 	if who.Email == "" {
 		return user.User{}, ErrSSONoAddress
@@ -464,7 +484,7 @@ func (s *Service) whose(ctx context.Context, tx *database.Tx, v *visit, o org.Or
 		return user.User{}, ErrSSOAddressTaken
 	}
 	_, err = s.Orgs.Member(ctx, tx, v.by.Tenant, o.ID, owner.ID)
-	if errors.Is(err, org.ErrMemberNotFound) || err == nil && !m.IsPrimary() && !m.IsProved() { // a username, or held
+	if errors.Is(err, org.ErrMemberNotFound) || err == nil && (!m.IsPrimary() && !m.IsProved() || len(owner.RoleIDs) > 0) { // a username, or held, or more than a member
 		if m.IsPrimary() && !m.IsProved() {
 			from.Unproved = owner.ID
 		}
@@ -568,7 +588,7 @@ func heldName(a attempt) string {
 // proved, or leaves it, and goes on.
 func (s *Service) postSSOLink(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
 	ctx := r.Context()
-	if a.ProvedAt.IsZero() || a.Request.SSO == nil || a.Request.SSO.Held == nil || r.PostFormValue("flow") != heldName(a) {
+	if a.ProvedAt.IsZero() || !a.holdsSSO() || r.PostFormValue("flow") != heldName(a) {
 		return s.show(w, r, v, a)
 	}
 	lacking, u, err := s.lacksNow(ctx, v, a)
@@ -617,7 +637,7 @@ func (s *Service) settleSSO(ctx context.Context, tx *database.Tx, v *visit, a at
 			return a, err
 		}
 	}
-	if err := s.SSO.Link(ctx, tx, userActor(v, u), u.ID, who); err != nil {
+	if err := s.SSO.LinkProved(ctx, tx, userActor(v, u), u.ID, who); err != nil {
 		return a, err
 	}
 	if err := s.join(ctx, tx, v, o, u, who); err != nil {

@@ -174,7 +174,8 @@ func later(now, before time.Time) time.Time {
 }
 
 // Save replaces a prepared connection. Its organization, kind and state stay what they
-// are. It returns ErrChanged if somebody else has changed it since it was prepared.
+// are. If it trusts another than before, what its users have proved counts no more, see
+// IsProved. It returns ErrChanged if somebody else has changed it since it was prepared.
 func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, p Prepared) (Connection, error) {
 	if err := by.Require(access.ConnectionsWrite); err != nil {
 		return Connection{}, err
@@ -193,6 +194,11 @@ func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, p 
 	c.State, c.CreatedAt, c.ModifiedAt = old.State, old.CreatedAt, later(tx.Now, old.ModifiedAt)
 	if err := updateConnection(ctx, tx, by.Tenant, c, p.before); err != nil {
 		return Connection{}, err
+	}
+	if c.trustsAnother(old) {
+		if err := noteTrust(ctx, tx, by.Tenant, c.ID); err != nil {
+			return Connection{}, err
+		}
 	}
 	s.forget(tx, c)
 	return c, note(tx, by, c, "updated", map[string]any{"secret_changed": p.secret, "certificates": fingerprints(c)})

@@ -7,6 +7,7 @@
 //	Claim          hand that to the browser that was sent, once
 //	FinishOIDC     take a code, ask the provider, and say who it is
 //	SignIn, Link   the user whose identity it is
+//	IsProved       whether that user has shown it themselves
 //	ReceiveLogout  sessions here end with those at the provider
 //	StartLogout    and the other way round
 //	Traces         what happened at each attempt, and what to change
@@ -22,7 +23,9 @@
 // a victim's browser finish what they began: a flow ends in the browser that began it,
 // and what a provider begins by itself is refused unless the connection allows it, and
 // then asks first. They would name an address inside our network as metadata or issuer:
-// all requests go by package outbound. Or they would read in a trace what others sign
+// all requests go by package outbound. They would point a connection that may be theirs to
+// write at a provider of their own, and come as an owner of the tenant: whoever holds
+// something there shows once that the identity is theirs. Or they would read in a trace what others sign
 // in with: values that tell of people are masked before they are kept.
 package sso
 

@@ -627,6 +627,76 @@ func TestIdentityKeyIsConnectionIssuerAndSubject(t *testing.T) {
 	})
 }
 
+// C9 143: what somebody has proved of an identity counts for whom the connection trusted
+// then.
+func TestAProofIsForWhomTheConnectionTrusts(t *testing.T) {
+	second := newIdP(begin.AddDate(-1, 0, 0), begin.AddDate(1, 0, 0))
+	for name, c := range map[string]struct {
+		change func(o *sso.Settings)
+		kept   bool
+	}{
+		"groups":          {func(o *sso.Settings) { o.GroupAttribute = "teams" }, true},
+		"a mapped name":   {func(o *sso.Settings) { o.Attributes = map[string]string{"first_name": "nick"} }, true},
+		"a fresh proof":   {func(o *sso.Settings) { o.ForceAuthn = true }, true},
+		"where people go": {func(o *sso.Settings) { o.IdP.SSORedirect = "https://idp.example/other" }, true},
+		"a certificate more": {func(o *sso.Settings) {
+			o.IdP.Certificates = append(o.IdP.Certificates, second.settings().Certificates...)
+		}, false},
+		"another certificate":  {func(o *sso.Settings) { o.IdP.Certificates = second.settings().Certificates }, false},
+		"another entity id":    {func(o *sso.Settings) { o.IdP.EntityID = "https://idp.example/another" }, false},
+		"another subject":      {func(o *sso.Settings) { o.Attributes = map[string]string{"subject": "nick"} }, false},
+		"another NameID":       {func(o *sso.Settings) { o.NameIDFormat = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress" }, false},
+		"our entity id":        {func(o *sso.Settings) { o.EntityID = "https://other.example/sp" }, false},
+		"unsolicited as well":  {func(o *sso.Settings) { o.AllowUnsolicited = true }, false},
+		"a clock that is off":  {func(o *sso.Settings) { o.SkewSeconds = 300 }, false},
+		"nothing but the save": {func(*sso.Settings) {}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				conn := b.saml(t)
+				p, _, err := b.signIn(t, conn, said{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ann, bob := b.user(t, "ann"), b.user(t, "bob")
+				if err := b.link(t, ann, p); err != nil {
+					t.Fatal(err)
+				}
+				want := func(want bool) {
+					t.Helper()
+					b.write(t, func(tx *database.Tx) error {
+						got, err := b.IsProved(t.Context(), tx, b.by, p)
+						if got != want {
+							t.Errorf("proved: %t, want %t", got, want)
+						}
+						return err
+					})
+				}
+				prove := func(id string) error {
+					b.pass(time.Second)
+					return b.DB.Write(t.Context(), func(tx *database.Tx) error { return b.LinkProved(t.Context(), tx, b.by, id, p) })
+				}
+				want(false) // on the organization's word alone
+				if err := prove(bob); !errors.Is(err, sso.ErrLinked) {
+					t.Errorf("somebody else's: %v", err)
+				}
+				want(false)
+				if err := prove(ann); err != nil {
+					t.Fatal(err)
+				}
+				want(true)
+				b.pass(time.Second)
+				b.save(t, conn, c.change)
+				want(c.kept)
+				if err := prove(ann); err != nil {
+					t.Fatal(err)
+				}
+				want(true)
+			})
+		})
+	}
+}
+
 // C1 7: what a provider says of an address proves nothing; the organization's domain does.
 func TestAddressIsProvedByTheDomainAlone(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
