@@ -243,12 +243,21 @@ func (s *Service) ByDomain(ctx context.Context, tenant, domain string) (Organiza
 
 // Proves reports whether an organization has proved the domain of an address.
 func (s *Service) Proves(ctx context.Context, db database.Reader, tenant, organization, email string) (bool, error) {
-	email, err := user.ParseEmail(email)
-	if err != nil || !secret.IsID(organization) {
+	if !secret.IsID(organization) {
 		return false, nil
 	}
-	owner, err := findOwner(ctx, db, tenant, user.DomainOf(email))
-	return owner == organization, err
+	prover, err := s.ProverOf(ctx, db, tenant, email)
+	return prover == organization, err
+}
+
+// ProverOf returns the organization that has proved the domain of an address, empty if
+// none has. It may be disabled.
+func (s *Service) ProverOf(ctx context.Context, db database.Reader, tenant, email string) (organization string, err error) {
+	email, err = user.ParseEmail(email)
+	if err != nil {
+		return "", nil
+	}
+	return findOwner(ctx, db, tenant, user.DomainOf(email))
 }
 
 // Takes reports whether an address may be a member's: the organization takes any, has

@@ -34,22 +34,39 @@ func (p *person) read(d doc) error {
 	return nil
 }
 
-// proves is org.Proves of an address; outside of a transaction at most a second old.
-func (s *Service) proves(ctx context.Context, db database.Reader, by access.Actor, c caller, email string) (bool, error) {
+// proverOf is org.ProverOf of an address; outside of a transaction at most a second old.
+func (s *Service) proverOf(ctx context.Context, db database.Reader, by access.Actor, email string) (string, error) {
 	_, domain, found := strings.Cut(email, "@")
 	if !found {
-		return false, nil
+		return "", nil
 	}
-	ask := func() (bool, error) { return s.Orgs.Proves(ctx, db, by.Tenant, c.OrganizationID, email) }
+	ask := func() (string, error) { return s.Orgs.ProverOf(ctx, db, by.Tenant, email) }
 	if db != database.Reader(s.DB) {
 		return ask()
 	}
-	return s.proved.Get(s.DB.Now(), by.Tenant+c.OrganizationID+fold(domain), ask)
+	return s.provers.Get(s.DB.Now(), by.Tenant+fold(domain), ask)
+}
+
+// proves reports whether the directory's organization has proved the domain of an address.
+func (s *Service) proves(ctx context.Context, db database.Reader, by access.Actor, c caller, email string) (bool, error) {
+	prover, err := s.proverOf(ctx, db, by, email)
+	return prover == c.OrganizationID, err
+}
+
+// mayUse refuses an address of a domain that another organization has proved: who owns it
+// says who has addresses there.
+func (s *Service) mayUse(ctx context.Context, db database.Reader, by access.Actor, c caller, email string) error {
+	prover, err := s.proverOf(ctx, db, by, email)
+	if err == nil && prover != "" && prover != c.OrganizationID {
+		err = errTaken.Saying("The address is of a domain that another organization has proved.")
+	}
+	return err
 }
 
 // account is the account that a resource describes. People sign in with the address;
-// a userName is a way in only where it is an address of the organization, or where
-// there is no address, for a short name means somebody else in every organization.
+// a userName is a way in only where it is an address of the organization, for a short name
+// means somebody else in every organization. Where there is no address the account has a
+// name with the organization's behind it, which is nobody's elsewhere.
 func (s *Service) account(ctx context.Context, db database.Reader, by access.Actor, c caller, d doc) (u user.User, err error) {
 	name := stringAt(d, "userName")
 	for _, candidate := range append(emailsOf(d), name) {
@@ -70,7 +87,7 @@ func (s *Service) account(ctx context.Context, db database.Reader, by access.Act
 		}
 	}
 	if u.Email == "" {
-		u.Username = name
+		u.Username = name + "@" + c.slug
 	}
 	u.FirstName, u.LastName, u.IsActive = stringAt(d, "name", "givenName"), stringAt(d, "name", "familyName"), d["active"] != false
 	return u, u.Check()
@@ -83,6 +100,9 @@ func (s *Service) createUser(ctx context.Context, by access.Actor, c caller, d d
 		return p, err
 	}
 	u, err := s.account(ctx, s.DB, by, c, d)
+	if err == nil {
+		err = s.mayUse(ctx, s.DB, by, c, u.Email)
+	}
 	if err != nil {
 		return p, err
 	}
@@ -216,10 +236,18 @@ func (s *Service) take(ctx context.Context, tx *database.Tx, by access.Actor, c 
 }
 
 // isElsewhere reports whether the account is of weight to others than the directory's
-// organization: it is an active member of another one, or has roles in the tenant.
+// organization: it has roles in the tenant, somebody has shown that its address is theirs
+// and the organization has not shown that it is its own, or it is an active member of
+// another organization. Who made the account does not matter then.
 func (s *Service) isElsewhere(ctx context.Context, tx *database.Tx, by access.Actor, c caller, u user.User) (bool, error) {
 	if len(u.RoleIDs) > 0 {
 		return true, nil
+	}
+	if u.EmailVerified {
+		own, err := s.proves(ctx, tx, by, c, u.Email)
+		if err != nil || !own {
+			return true, err
+		}
 	}
 	all, err := s.Orgs.Memberships(ctx, tx, by.Tenant, u.ID)
 	return slices.ContainsFunc(all, func(m org.Membership) bool {
@@ -321,25 +349,39 @@ func (s *Service) follow(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return nil
 	}
 	if ch.Email != nil || ch.Username != nil {
-		u, err := s.Users.Find(ctx, tx, by, p.ID)
-		if err != nil {
-			return err
-		}
-		elsewhere, err := s.isElsewhere(ctx, tx, by, c, u)
-		if err != nil {
-			return err
-		}
-		if (!p.made || elsewhere) && !(before.EmailVerified && after.EmailVerified) {
-			return errUnproved
-		}
-		if ch.Email != nil {
-			ch.EmailVerified = &after.EmailVerified
-		}
-		if err := s.keepPrimary(ctx, tx, by, u, before.Email, &ch); err != nil {
+		if err := s.mayMove(ctx, tx, by, c, p, before, after, &ch); err != nil {
 			return err
 		}
 	}
 	_, err = s.Users.Update(ctx, tx, by, p.ID, ch)
+	return err
+}
+
+// mayMove refuses to change what an account is found by, unless it is the directory's
+// alone, or the organization has proved the old and the new address: what the directory
+// has said before, and what the account has by now.
+func (s *Service) mayMove(ctx context.Context, tx *database.Tx, by access.Actor, c caller, p person, before, after user.User, ch *user.Change) error {
+	u, err := s.Users.Find(ctx, tx, by, p.ID)
+	if err != nil {
+		return err
+	}
+	if err := s.keepPrimary(ctx, tx, by, u, before.Email, ch); err != nil {
+		return err
+	}
+	own := true
+	if ch.Email != nil {
+		ch.EmailVerified = &after.EmailVerified
+		if err := s.mayUse(ctx, tx, by, c, after.Email); err != nil {
+			return err
+		}
+		if own, err = s.proves(ctx, tx, by, c, u.Email); err != nil {
+			return err
+		}
+	}
+	elsewhere, err := s.isElsewhere(ctx, tx, by, c, u)
+	if err == nil && (!p.made || elsewhere) && !(own && before.EmailVerified && after.EmailVerified) {
+		err = errUnproved
+	}
 	return err
 }
 
@@ -359,8 +401,8 @@ func (s *Service) keepPrimary(ctx context.Context, tx *database.Tx, by access.Ac
 	return err
 }
 
-// deactivate takes a user out of the organization for now: everything they are signed
-// in with ends, and the account too if it is nobody else's.
+// deactivate takes a user out of the organization for now: what they are signed in with
+// for it ends, and all the rest and the account too if it is nobody else's.
 func (s *Service) deactivate(ctx context.Context, tx *database.Tx, by access.Actor, c caller, p *person, reason string) error {
 	err := s.Orgs.Suspend(ctx, tx, by, c.OrganizationID, p.ID, "directory")
 	if err != nil && !errors.Is(err, org.ErrMemberNotFound) { // somebody took them out by hand
@@ -370,20 +412,18 @@ func (s *Service) deactivate(ctx context.Context, tx *database.Tx, by access.Act
 }
 
 // leave ends what a user is signed in with, and disables an account that the directory
-// made and that nobody else has use for.
+// made, if nobody else has use for it. Of an account that others trust, what was made for
+// the organization has ended with the membership, and the rest is not its to end.
 func (s *Service) leave(ctx context.Context, tx *database.Tx, by access.Actor, c caller, p *person, reason string) error {
-	if err := s.EndAll(ctx, tx, by, p.ID, reason); err != nil {
-		return err
-	}
-	if !p.made || p.disabled {
-		return nil
-	}
 	u, err := s.Users.Find(ctx, tx, by, p.ID)
 	if err != nil {
 		return err
 	}
 	elsewhere, err := s.isElsewhere(ctx, tx, by, c, u)
-	if err != nil || elsewhere || !u.IsActive {
+	if err != nil || elsewhere {
+		return err
+	}
+	if err := s.EndAll(ctx, tx, by, p.ID, reason); err != nil || !p.made || p.disabled || !u.IsActive {
 		return err
 	}
 	off := false

@@ -19,9 +19,12 @@
 // other directories in filters and groups, read passwords by asking whether one starts
 // with "a", or have the server search and answer without end: an existing account is
 // taken only if the organization has proved the address and the user is its member,
-// addresses follow only where the organization alone is concerned, everything is looked
-// up under (tenant, directory), filters know the attributes of the schema and no
-// others, and all that can be asked is bounded.
+// addresses follow, and accounts end, only where the organization alone is concerned.
+// They would make an account for an address before its owner comes: from when the owner
+// has proved it the account is theirs, and an address of a domain that another
+// organization has proved is refused. Everything is looked up under (tenant, directory),
+// filters know the attributes of the schema and no others, and all that can be asked is
+// bounded.
 package scim
 
 import (
@@ -58,8 +61,8 @@ type Service struct {
 	EndAll func(ctx context.Context, tx *database.Tx, by access.Actor, userID, reason string) error
 
 	callers database.Fresh[caller]
-	proved  database.Fresh[bool]  // by tenant, organization and domain
-	totals  database.Fresh[int64] // of lists
+	provers database.Fresh[string] // of domains, organizations
+	totals  database.Fresh[int64]  // of lists
 	places  bookmarks
 	log     requestLog
 	large   chan struct{} // one for each large message that is being read
@@ -160,6 +163,7 @@ func encode(v any) []byte {
 // A caller is a directory that has proved itself.
 type caller struct {
 	Directory
+	slug    string // of the organization
 	token   string // id
 	limited bool   // to users
 	until   time.Time
@@ -197,7 +201,7 @@ func (s *Service) find(ctx context.Context, tenant, directory, bearer string) (c
 			return c, err
 		}
 		o, err := s.Orgs.Find(ctx, s.DB, tenant, c.OrganizationID)
-		if !o.IsActive {
+		if c.slug = o.Slug; !o.IsActive {
 			c.State = Disabled
 		}
 		return c, err
