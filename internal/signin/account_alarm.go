@@ -246,12 +246,13 @@ func (s *Service) reclaim(ctx context.Context, tx *database.Tx, v *visit, a alar
 		func() error { return s.MFA.RemoveSince(ctx, tx, by, u.ID, a.At, reasonNot) },
 		func() error { return s.Passkeys.DeleteSince(ctx, tx, by, u.ID, a.At, reasonNot) },
 		func() error { return s.Social.UnlinkSince(ctx, tx, by, u.ID, a.At, reasonNot) },
+		func() error { return s.SSO.UnlinkSince(ctx, tx, by, u.ID, a.At, reasonNot) },
 		func() error { u, err = s.giveBack(ctx, tx, by, u, a); return err },
 		func() error {
 			u, err = s.Users.RemoveAddressesSince(ctx, tx, by.With(access.All...), u.ID, a.At, reasonNot)
 			return err
 		},
-		func() error { return s.distrust(ctx, tx, v, u, "") },
+		func() error { return s.distrust(ctx, tx, v, u, "", reasonNot) },
 		func() error { return dropAlarms(ctx, tx, by.Tenant, u.ID, a.At) },
 		func() error {
 			return audit.Append(tx, by, audit.Event{Action: "account.reclaimed", Target: "user", TargetID: u.ID, Method: "email_link", Reason: a.Change})

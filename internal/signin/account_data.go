@@ -228,6 +228,13 @@ func (s *Service) gatherIdentities(ctx context.Context, o *owner, p *personal) e
 	for _, i := range linked {
 		p.Identities = append(p.Identities, ownIdentity{i.ID, i.Connection, i.Issuer, i.Subject, i.Email, i.Name, i.Picture, i.CreatedAt, i.UsedAt})
 	}
+	ofOrganizations, err := s.SSO.Identities(ctx, s.DB, o.by.Tenant, p.ID)
+	if err != nil {
+		return err
+	}
+	for _, i := range ofOrganizations {
+		p.Identities = append(p.Identities, ownIdentity{i.ID, i.Connection, i.Issuer, i.Subject, i.Email, "", "", i.CreatedAt, i.UsedAt})
+	}
 	memberships, err := s.Orgs.Memberships(ctx, s.DB, o.by.Tenant, p.ID)
 	for _, m := range memberships {
 		p.Organizations = append(p.Organizations, ownMembership{m.Organization.ID, m.Organization.DisplayName, m.Member.AllRoles(), m.Member.Status, m.Member.Source, m.Member.CreatedAt})

@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -14,9 +15,10 @@ import (
 	"github.com/cardea-id/cardea/internal/web"
 )
 
-// The accounts at other services that a user signs in with. Another is linked by a
-// flow that belongs to the user's session, and only once they have seen which account
-// it is: the service may know somebody else in this browser.
+// The accounts at other services, and at providers of organizations, that a user signs in
+// with. Another of the former is linked by a flow that belongs to the user's session, and
+// only once they have seen which account it is: the service may know somebody else in this
+// browser. Those of organizations come by signing in.
 
 const (
 	pathUnlink      = page.LinkedPath + "/remove"
@@ -94,7 +96,11 @@ func (s *Service) linkedPage(ctx context.Context, o *owner) (*page.AccountLinked
 		c := of[i.Connection]
 		p.Linked = append(p.Linked, page.Linked{ID: i.ID, Provider: c.Name, Icon: c.Icon(), Account: account, Since: i.CreatedAt, LastUsed: i.UsedAt, Held: i.Held})
 	}
-	return p, nil
+	ofOrganizations, err := s.SSO.Identities(ctx, s.DB, o.by.Tenant, o.user.ID)
+	for _, i := range ofOrganizations {
+		p.Linked = append(p.Linked, page.Linked{ID: i.ID, Provider: i.Label, Icon: "building", Account: cmp.Or(i.Email, i.Subject), Since: i.CreatedAt, LastUsed: i.UsedAt, Held: i.Held})
+	}
+	return p, err
 }
 
 func (s *Service) linkedAgain(w http.ResponseWriter, r *http.Request, o *owner, err error) error {
@@ -190,7 +196,11 @@ func (s *Service) postUnlink(w http.ResponseWriter, r *http.Request, o *owner) e
 	ctx := r.Context()
 	in, err := s.changeWays(ctx, o, "account_unlinked", func(tx *database.Tx) error {
 		id := r.PostFormValue("identity")
-		if err := s.Social.Unlink(ctx, tx, o.self(), o.user.ID, id); err != nil {
+		found, err := s.SSO.UnlinkOne(ctx, tx, o.self(), o.user.ID, id)
+		if err == nil && !found {
+			err = s.Social.Unlink(ctx, tx, o.self(), o.user.ID, id)
+		}
+		if err != nil {
 			return err
 		}
 		left, err := s.usableIdentities(ctx, tx, o.by.Tenant, o.user.ID)
@@ -217,10 +227,20 @@ func (s *Service) postUnlink(w http.ResponseWriter, r *http.Request, o *owner) e
 	return to(w, r, page.LinkedPath, "notice", "account_unlinked")
 }
 
-// usableIdentities is how many linked accounts sign a user in.
+// usableIdentities is how many linked accounts sign a user in, at other services and at
+// organizations.
 func (s *Service) usableIdentities(ctx context.Context, db database.Reader, tenantID, userID string) (n int, err error) {
 	list, err := s.Social.Identities(ctx, db, tenantID, userID)
+	if err != nil {
+		return 0, err
+	}
 	for _, i := range list {
+		if !i.Held {
+			n++
+		}
+	}
+	ofOrganizations, err := s.SSO.Identities(ctx, db, tenantID, userID)
+	for _, i := range ofOrganizations {
 		if !i.Held {
 			n++
 		}
@@ -231,7 +251,11 @@ func (s *Service) usableIdentities(ctx context.Context, db database.Reader, tena
 // postMine makes a linked account good again that a recovery has switched off.
 func (s *Service) postMine(w http.ResponseWriter, r *http.Request, o *owner) error {
 	err := s.DB.Write(r.Context(), func(tx *database.Tx) error {
-		return s.Social.Confirm(r.Context(), tx, o.self(), o.user.ID, r.PostFormValue("identity"))
+		found, err := s.SSO.Confirm(r.Context(), tx, o.self(), o.user.ID, r.PostFormValue("identity"))
+		if err == nil && !found {
+			err = s.Social.Confirm(r.Context(), tx, o.self(), o.user.ID, r.PostFormValue("identity"))
+		}
+		return err
 	})
 	if err != nil {
 		return s.linkedAgain(w, r, o, err)

@@ -531,7 +531,7 @@ func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attem
 	case err == nil && !m.IsPrimary() && !m.IsProved():
 		return user.User{}, ErrCredentials.Because("the address has to be confirmed in the account first")
 	case err == nil && !m.IsProved():
-		return s.firstProof(ctx, tx, by, m)
+		return s.firstProof(ctx, tx, v, m)
 	case err == nil:
 		return m.User, nil
 	case !errors.Is(err, user.ErrNotFound):
@@ -557,15 +557,33 @@ func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attem
 }
 
 // firstProof notes that the primary address of a user was proved. Who was in the account
-// before need not have been its owner: their further addresses wait until they are proved
-// again.
-func (s *Service) firstProof(ctx context.Context, tx *database.Tx, by access.Actor, m user.Match) (user.User, error) {
-	if err := s.Users.HoldAddresses(ctx, tx, by, m.ID, "", "address_proved"); err != nil {
-		return user.User{}, err
-	}
-	c := user.Change{EmailVerified: new(true)}
+// before need not have been its owner: a directory or an organization's provider can have
+// made it for an address that is not theirs. All that they could come back by ends, or
+// waits until the owner confirms it. Second factors stay, and are asked for: whoever has no
+// more than the mailbox does not get rid of them.
+func (s *Service) firstProof(ctx context.Context, tx *database.Tx, v *visit, m user.Match) (user.User, error) {
+	const reason = "address_proved"
+	by := userActor(v, m.User)
 	if m.Kind == user.KindPhone {
-		c = user.Change{PhoneVerified: new(true)}
+		if err := s.Users.HoldAddresses(ctx, tx, by, m.ID, "", reason); err != nil {
+			return user.User{}, err
+		}
+		return s.Users.Update(ctx, tx, s.system(v), m.ID, user.Change{PhoneVerified: new(true)})
 	}
-	return s.Users.Update(ctx, tx, by, m.ID, c)
+	steps := []func() error{
+		func() error { return password.Remove(ctx, tx, by, m.ID, reason) },
+		func() error { _, err := s.EndSessions(ctx, tx, by, m.ID, reason); return err },
+		func() error { return s.Sessions.EndOtherGrants(ctx, tx, by, m.ID, "", reason) },
+		func() error { _, err := unproveAttempts(ctx, tx, by.Tenant, m.ID); return err },
+		func() error { return s.distrust(ctx, tx, v, m.User, "", reason) },
+	}
+	if m.LastLoginAt.IsZero() { // nobody was in it
+		steps = []func() error{func() error { return s.Users.HoldAddresses(ctx, tx, by, m.ID, "", reason) }}
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return user.User{}, err
+		}
+	}
+	return s.Users.Update(ctx, tx, s.system(v), m.ID, user.Change{EmailVerified: new(true)})
 }

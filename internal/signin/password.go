@@ -423,8 +423,13 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 		if err := s.endAll(ctx, tx, v.by, id, "password_reset"); err != nil {
 			return err
 		}
-		if err := s.distrust(ctx, tx, v, u, email); err != nil {
+		if err := s.distrust(ctx, tx, v, u, email, "password_reset"); err != nil {
 			return err
+		}
+		if u.Email == email && !u.EmailVerified { // the link has proved it
+			if _, err := s.Users.Update(ctx, tx, s.system(v), u.ID, user.Change{EmailVerified: new(true)}); err != nil {
+				return err
+			}
 		}
 		if err := s.warn(ctx, tx, &owner{visit: v, user: u}, "password_changed"); err != nil {
 			return err
@@ -445,17 +450,21 @@ const ConfirmPhone = "CONFIRM_PHONE"
 // distrust takes away what an intruder may have left behind in an account that its
 // owner has come back to by mail to an address: browsers that count as known, and
 // passkeys, linked accounts, other further addresses and the phone number as ways in.
-func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u user.User, email string) error {
+// The reason is a word for the log.
+func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u user.User, email, reason string) error {
 	if err := forgetBrowsers(ctx, tx, v.by.Tenant, u.ID); err != nil {
 		return err
 	}
-	if err := s.Passkeys.Hold(ctx, tx, v.by, u.ID, "password_reset"); err != nil {
+	if err := s.Passkeys.Hold(ctx, tx, v.by, u.ID, reason); err != nil {
 		return err
 	}
-	if err := s.Social.Hold(ctx, tx, v.by, u.ID, "password_reset"); err != nil {
+	if err := s.Social.Hold(ctx, tx, v.by, u.ID, reason); err != nil {
 		return err
 	}
-	if err := s.Users.HoldAddresses(ctx, tx, v.by, u.ID, email, "password_reset"); err != nil || u.Phone == "" {
+	if err := s.SSO.Hold(ctx, tx, v.by, u.ID, reason); err != nil {
+		return err
+	}
+	if err := s.Users.HoldAddresses(ctx, tx, v.by, u.ID, email, reason); err != nil || u.Phone == "" {
 		return err
 	}
 	no, actions := false, append(slices.DeleteFunc(slices.Clone(u.RequiredActions), isConfirmPhone), ConfirmPhone)

@@ -402,7 +402,7 @@ func (s *Service) connect(ctx context.Context, tx *database.Tx, v *visit, a atte
 
 // disown takes from an account what somebody may have put there before its address was
 // proved: password, sessions, what applications hold, second factors, passkeys, further
-// addresses, identities.
+// addresses, identities of other services and of organizations.
 func (s *Service) disown(ctx context.Context, tx *database.Tx, by access.Actor, id string) error {
 	const reason = "address_proved"
 	if err := password.Remove(ctx, tx, by, id, reason); err != nil {
@@ -421,6 +421,9 @@ func (s *Service) disown(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return err
 	}
 	if _, err := s.Users.RemoveAddressesSince(ctx, tx, by.With(access.All...), id, time.Time{}, reason); err != nil {
+		return err
+	}
+	if err := s.SSO.UnlinkSince(ctx, tx, by, id, time.Time{}, reason); err != nil {
 		return err
 	}
 	return s.Social.UnlinkAll(ctx, tx, by, id, reason)

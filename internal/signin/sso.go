@@ -516,6 +516,15 @@ func (s *Service) provision(ctx context.Context, tx *database.Tx, v *visit, o or
 	if err := s.mayJoin(ctx, tx, v, o, who); err != nil {
 		return user.User{}, err
 	}
+	if !who.EmailVerified { // its domain may be another organization's
+		prover, err := s.Orgs.ProverOf(ctx, tx, v.by.Tenant, who.Email)
+		if err == nil && prover != "" {
+			err = ErrSSOOutside.Because("organization %s has proved the domain", prover)
+		}
+		if err != nil {
+			return user.User{}, err
+		}
+	}
 	u, err := s.Users.Create(ctx, tx, s.system(v), user.User{Email: who.Email, EmailVerified: who.EmailVerified, FirstName: who.FirstName, LastName: who.LastName, IsActive: true})
 	if err != nil {
 		return u, err

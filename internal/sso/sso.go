@@ -60,7 +60,7 @@ var (
 )
 
 // Problems are what Claim, FinishOIDC and what follows can return.
-var Problems = []*problem.Problem{ErrNotFound, ErrDisabled, ErrFlow, ErrRefused, ErrLinked}
+var Problems = []*problem.Problem{ErrNotFound, ErrDisabled, ErrFlow, ErrRefused, ErrLinked, ErrHeld}
 
 // Life is how long somebody may take at the provider.
 const Life = 30 * time.Minute

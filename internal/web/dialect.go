@@ -244,6 +244,7 @@ var numbers = map[string]int{
 	"sso_refused":                       2233,
 	"sso_identity_linked":               2234,
 	"sso_trace_not_found":               2235,
+	"sso_identity_held":                 2236,
 	"invalid_sso_connection":            4121,
 	"sso_connection_incomplete":         4122,
 	"sso_connection_changed":            4123,

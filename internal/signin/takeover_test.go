@@ -1,0 +1,186 @@
+package signin_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardea-id/cardea/internal/access"
+	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/org"
+	"github.com/cardea-id/cardea/internal/password"
+	"github.com/cardea-id/cardea/internal/sso"
+)
+
+// Accounts that others made, or were in, before their owner came: lines 1, 3 and 5 of C1.
+
+// identities are the user's at providers of organizations.
+func (b *bench) identities(t *testing.T, id string) []sso.Identity {
+	t.Helper()
+	list, err := b.SSO.Identities(t.Context(), b.DB, b.Demo.ID, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// byCode signs in by the code of a mail, around the sign-in of any organization.
+func (b *bench) byCode(t *testing.T, email string) apptest.Page {
+	t.Helper()
+	b.Clock.Advance(time.Hour) // until another mail is sent
+	p := b.Submit(t, b.Get(t, "/signin?sso=no"), "/signin", "identifier", email)
+	return b.Submit(t, p, "/signin/code", "code", b.Code(t, email))
+}
+
+// An organization's provider shows somebody with an address that is not the organization's.
+// When the owner of the address comes, the provider is out.
+func TestAnUnprovedAccountIsWhoseAddressItIs(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.spa(t)
+		evil := b.enterprise(t, org.Organization{AllowOutside: true}, false, map[string]any{"email": ann})
+		mallory := b.another()
+		codeOf(t, mallory.byButton(t, evil))
+		u, _ := b.user(t, ann)
+		if u.EmailVerified || len(b.identities(t, u.ID)) != 1 {
+			t.Fatalf("made by the provider: %+v", u)
+		}
+		phone := newPhone()
+		b.Clock.Advance(time.Minute)
+		touch(t, mallory.Browser, mallory.Get(t, passkeysPage), passkeysPage+"/add", phone)
+		hash, err := b.Hasher.Hash(t.Context(), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			return password.Set(ctx, tx, access.System(b.Demo.ID), u.ID, hash, false)
+		})
+		b.byCode(t, ann)
+		b.wantIn(t, true)
+		if now, _ := b.user(t, ann); now.ID != u.ID || !now.EmailVerified {
+			t.Fatalf("the owner is %+v", now)
+		}
+		mallory.wantIn(t, false)
+		again := b.another()
+		again.byButton(t, evil).WantText(t, "switched off until you confirm it")
+		again.wantIn(t, false)
+		again.Submit(t, again.passwordPage(t, ann), "/signin/password", "password", secret).Want(t, http.StatusUnauthorized)
+		touch(t, again.Browser, again.Get(t, "/signin"), "/signin/passkey", phone)
+		again.wantIn(t, false)
+
+		// If it was the owner's own, they say so.
+		p := b.Get(t, "/account/linked").WantText(t, "Acme SSO", "Switched off")
+		b.Submit(t, p, "/account/linked/mine").WantText(t, "The linked account works again")
+		codeOf(t, again.byButton(t, evil))
+		b.Submit(t, b.Get(t, "/account/linked"), "/account/linked/remove").WantText(t, "The account is unlinked")
+		if left := b.identities(t, u.ID); len(left) != 0 {
+			t.Errorf("left is %+v", left)
+		}
+	})
+}
+
+// An account that nobody was in keeps what an administrator gave it.
+func TestTheFirstProofOfAnUnusedAccountTakesNothing(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.person(t, ann)
+		b.byCode(t, ann)
+		again := b.another()
+		again.byPassword(t, ann)
+		again.wantIn(t, true)
+	})
+}
+
+// Whoever has the mailbox of an account does not get rid of its second factor.
+func TestTheFirstProofAsksForTheSecondFactor(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		u := b.person(t, ann)
+		old := b.another()
+		old.byPassword(t, ann)
+		old.wantIn(t, true)
+		app := authenticator(t, b.World, u.ID)
+		p := b.byCode(t, ann).WantText(t, "authenticator app")
+		b.wantIn(t, false)
+		b.Submit(t, p, "/signin/second", "code", otp(b.World, app))
+		b.wantIn(t, true)
+		old.wantIn(t, false)
+	})
+}
+
+// The organization that has proved the domain takes the account of its member over from the
+// provider of another.
+func TestAProvedOrganizationTakesTheKeysOfOthers(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.spa(t)
+		evil := b.enterprise(t, org.Organization{AllowOutside: true}, false, map[string]any{"email": ann})
+		mallory := b.another()
+		codeOf(t, mallory.byButton(t, evil))
+		u, _ := b.user(t, ann)
+		acme := b.enterprise(t, org.Organization{}, true, map[string]any{"email": ann})
+		b.joins(t, acme.Organization, u.ID)
+		if got := claimsOf(t, b.swap(t, b.byButton(t, acme)).Access); got["sub"] != u.ID || got["org_id"] != acme.ID {
+			t.Fatalf("the owner got %v", got)
+		}
+		if left := b.identities(t, u.ID); len(left) != 1 || left[0].Connection != acme.c.ID {
+			t.Errorf("identities %+v", left)
+		}
+		mallory.wantIn(t, false)
+		again := b.another()
+		again.byButton(t, evil).WantText(t, "has not shown that the address's domain is its own")
+		again.wantIn(t, false)
+	})
+}
+
+// The provider of an organization makes no account for an address of a domain that another
+// organization has proved.
+func TestAProviderMakesNoAccountForTheDomainOfAnother(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.enterprise(t, org.Organization{}, true, nil)
+		evil := b.enterprise(t, org.Organization{AllowOutside: true}, false, map[string]any{"email": ann})
+		b.byButton(t, evil).WantText(t, "lets in nobody with an address of this domain")
+		if u, ok := b.user(t, ann); ok {
+			t.Errorf("made %+v", u)
+		}
+	})
+}
+
+// An account of an organization's provider that an intruder has connected is seen by the
+// account's owner, waits after a recovery, and goes if it came after what a letter told of.
+func TestRecoveryTakesAwayAccountsOfOrganizations(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.spa(t)
+		u := b.person(t, ann)
+		b.prove(t, u.ID)
+		e := b.enterprise(t, org.Organization{}, true, map[string]any{"email": ann})
+		mallory := b.another() // reads Ann's mail
+		p := mallory.Submit(t, mallory.byButton(t, e), "/signin", "identifier", ann)
+		p = mallory.Submit(t, p, "/signin/code", "code", b.Code(t, ann))
+		codeOf(t, mallory.Submit(t, p, "/signin/sso-link", "choice", "link"))
+		news := alarms(t, b.World, ann)
+		b.byCode(t, ann)
+		b.Get(t, "/account/linked").WantText(t, "Acme SSO", ann)
+		if data := b.Submit(t, b.Get(t, "/account"), "/account/data").Want(t, 200); !strings.Contains(string(data.Body), e.c.ID) {
+			t.Errorf("it is not in the owner's data: %s", data.Body)
+		}
+		press(t, b.World, news[0])
+		if left := b.identities(t, u.ID); len(left) != 0 {
+			t.Errorf("left after the recovery is %+v", left)
+		}
+		mallory.wantIn(t, false)
+
+		// One that was there before waits. The organization vouches for the address of its member:
+		// whom it shows is connected anew.
+		codeOf(t, b.byButton(t, e))
+		b.Clock.Advance(time.Hour)
+		b.Submit(t, b.Get(t, "/signin/forgot"), "/signin/forgot", "identifier", ann)
+		b.Submit(t, b.Get(t, b.Link(t, ann)), "/signin/reset", "password", secret)
+		if mine := b.identities(t, u.ID); len(mine) != 1 || !mine[0].Held {
+			t.Errorf("after a reset: %+v", mine)
+		}
+		codeOf(t, b.another().byButton(t, e))
+		if mine := b.identities(t, u.ID); len(mine) != 1 || mine[0].Held {
+			t.Errorf("shown by the organization again: %+v", mine)
+		}
+	})
+}
