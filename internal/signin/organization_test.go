@@ -381,6 +381,7 @@ func TestAnOrganizationsWaysHoldOnEveryWay(t *testing.T) {
 func TestWhereSSOIsRequiredNoOtherWayOpens(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		u, owner := b.person(t, ann), b.person(t, "owner@example.com")
+		b.prove(t, u.ID)
 		acme := b.company(t, "Acme", org.Policy{})
 		b.joins(t, acme, u.ID)
 		b.joins(t, acme, owner.ID, role.Owner)

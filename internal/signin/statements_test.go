@@ -130,6 +130,7 @@ func TestStatementsOfSecondFactorsByAPI(t *testing.T) {
 func TestStatementsOfPages(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		u := b.person(t, ann)
+		b.prove(t, u.ID)
 		app := authenticator(t, b.World, u.ID)
 		p := b.passwordPage(t, ann)
 		state := p.URL.Query().Get("state")
