@@ -130,7 +130,6 @@ func TestStatementsOfSecondFactorsByAPI(t *testing.T) {
 func TestStatementsOfPages(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		u := b.person(t, ann)
-		b.prove(t, u.ID)
 		app := authenticator(t, b.World, u.ID)
 		p := b.passwordPage(t, ann)
 		state := p.URL.Query().Get("state")
@@ -151,6 +150,7 @@ func TestStatementsOfPages(t *testing.T) {
 		b.Clock.Advance(time.Minute)
 		b.sends(t, "POST /signin/password", func() { other.Press(t, p, "/signin/password", "password", secret).Want(t, http.StatusSeeOther) })
 
+		b.prove(t, u.ID) // else the code ends what was there before
 		other = b.another()
 		p = other.identify(t, ann)
 		code := b.Code(t, ann)
