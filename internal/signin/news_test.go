@@ -52,6 +52,14 @@ func TestOwnersAreToldWhatOthersChange(t *testing.T) {
 		"the second factor": {func(t *testing.T, b *bench, u user.User) {
 			b.Demo.Post(t, "/api/v1/users/"+u.ID+"/mfa/reset", map[string]any{}).Want(t, http.StatusOK)
 		}, "An administrator removed your second", true},
+		"a further address": {func(t *testing.T, b *bench, u user.User) {
+			b.Demo.Post(t, "/api/v1/users/"+u.ID+"/addresses", map[string]any{"type": "email", "value": moved, "verified": true}).Want(t, http.StatusCreated)
+		}, "An e-mail address was added", false},
+		"no further address": {func(t *testing.T, b *bench, u user.User) {
+			give(t, b.World, u.ID, moved)
+			list := b.Demo.Get(t, "/api/v1/users/"+u.ID+"/addresses").Want(t, http.StatusOK).List(t)
+			b.Demo.Delete(t, "/api/v1/users/"+u.ID+"/addresses/"+list[0]["id"].(string)).Want(t, http.StatusOK)
+		}, "A further e-mail address was removed", false},
 		"a name":           {address(map[string]any{"first_name": "Anna"}), "", false},
 		"the same address": {address(map[string]any{"email": ann}), "", false},
 		"an address, by an import": {func(t *testing.T, b *bench, u user.User) {

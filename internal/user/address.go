@@ -127,7 +127,13 @@ func (s *Service) AddAddress(ctx context.Context, tx *database.Tx, by access.Act
 	if err := reclaim(ctx, tx, by.Tenant, id, u.identifiers(mine...), u.identifiers(append(slices.Clone(mine), a)...)); err != nil {
 		return a, err
 	}
-	return a, noteAddress(tx, by, id, "user.address_added", a, "")
+	if err := noteAddress(tx, by, id, "user.address_added", a, ""); err != nil {
+		return a, err
+	}
+	if a.IsEmail() {
+		return a, s.Tell(ctx, tx, by, u, "email_added")
+	}
+	return a, s.Tell(ctx, tx, by, u, "phone_added")
 }
 
 // confirm makes an address that was held count again.
@@ -176,7 +182,10 @@ func (s *Service) RemoveAddress(ctx context.Context, tx *database.Tx, by access.
 	if err := reclaim(ctx, tx, by.Tenant, id, u.identifiers(mine...), u.identifiers(except(mine, a)...)); err != nil {
 		return a, err
 	}
-	return a, noteAddress(tx, by, id, "user.address_removed", a, "")
+	if err := noteAddress(tx, by, id, "user.address_removed", a, ""); err != nil {
+		return a, err
+	}
+	return a, s.Tell(ctx, tx, by, u, a.Kind+"_removed")
 }
 
 // HoldAddresses has the further addresses of a user, but for one that was just proved,

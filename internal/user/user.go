@@ -98,7 +98,8 @@ type Service struct {
 	Members func(ctx context.Context, by access.Actor, organization, cursor string, limit int) (users []User, next string, err error)
 	Leaves  func(ctx context.Context, tx *database.Tx, by access.Actor, u User) error
 	// News, if set, is told in the transaction what has changed in an account, as it was
-	// before: "email_changed", "email_removed", "phone_changed", "phone_removed" or
+	// before: "email_changed", "email_removed", "phone_changed", "phone_removed",
+	// "email_added", "phone_added", "further_email_removed", "further_phone_removed" or
 	// "password_changed". Its owner may have to be told.
 	News func(ctx context.Context, tx *database.Tx, by access.Actor, before User, what string) error
 	// Changed, if set, is told when it has changed what somebody may do, or whether they
