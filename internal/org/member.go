@@ -237,6 +237,16 @@ func (s *Service) SetAutomaticRoles(ctx context.Context, tx *database.Tx, by acc
 	return s.rolesChanged(ctx, tx, by, organization, userID, map[string]any{"user_id": userID, "source": source, "role_ids": wanted})
 }
 
+// mayMove returns role.ErrGrant unless the actor can take all roles from a member: to put
+// them out takes the roles as well, and to let them in gives them back.
+func (s *Service) mayMove(ctx context.Context, tx *database.Tx, by access.Actor, organization, userID string) error {
+	m, err := s.Member(ctx, tx, by.Tenant, organization, userID)
+	if err != nil {
+		return err
+	}
+	return s.mayTake(ctx, tx, by, organization, m.AllRoles())
+}
+
 // Suspend keeps a member out until Restore: they lose what they may do there at once.
 // The actor needs organizations:write. ErrLastOwner for the last active owner.
 func (s *Service) Suspend(ctx context.Context, tx *database.Tx, by access.Actor, organization, userID, reason string) error {
@@ -258,6 +268,9 @@ func (s *Service) setStatus(ctx context.Context, tx *database.Tx, by access.Acto
 	if !secret.IsID(organization) || !secret.IsID(userID) {
 		return ErrMemberNotFound
 	}
+	if err := s.mayMove(ctx, tx, by, organization, userID); err != nil {
+		return err
+	}
 	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func() error {
 		return updateStatus(ctx, tx, by.Tenant, organization, userID, status)
 	})
@@ -278,6 +291,9 @@ func (s *Service) RemoveMember(ctx context.Context, tx *database.Tx, by access.A
 	}
 	if !secret.IsID(organization) || !secret.IsID(userID) {
 		return ErrMemberNotFound
+	}
+	if err := s.mayMove(ctx, tx, by, organization, userID); err != nil {
+		return err
 	}
 	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func() error {
 		return deleteMember(ctx, tx, by.Tenant, organization, userID)
@@ -301,6 +317,9 @@ func (s *Service) SetBreakGlass(ctx context.Context, tx *database.Tx, by access.
 	}
 	m, err := s.Member(ctx, tx, by.Tenant, organization, userID)
 	if err != nil {
+		return err
+	}
+	if err := s.mayTake(ctx, tx, by, organization, m.AllRoles()); err != nil {
 		return err
 	}
 	owner, err := role.BySlug(ctx, tx, by.Tenant, role.Owner)

@@ -24,6 +24,7 @@ package org
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -125,6 +126,13 @@ func (p Policy) Allows(way string) bool {
 	return false
 }
 
+// tightens reports whether a policy keeps out somebody whom another one let in.
+func (p Policy) tightens(before Policy) bool {
+	closed := func(way string) bool { return before.Allows(way) && !p.Allows(way) }
+	return p.RequireSSO && !before.RequireSSO || p.MFA == MFARequired && before.MFA != MFARequired ||
+		slices.ContainsFunc([]string{WayEmail, WayPassword, WayPasskey, WaySocial, WaySSO}, closed)
+}
+
 // Branding is how pages look on the way into the organization. Empty fields mean the
 // tenant's; with a name or a logo of its own the tenant's logo is not shown.
 type Branding struct {
@@ -144,7 +152,8 @@ type Service struct {
 	TXT func(ctx context.Context, name string) ([]string, error)
 	// Left is told, in the transaction, that a user can not act as a member any more, or
 	// not with the roles of before: reason is "removed", "suspended", "roles_changed",
-	// "organization_disabled" or "organization_deleted". An empty user stands for all
+	// "organization_disabled", "organization_deleted" or, of sessions that may have come in
+	// by less than is asked for now, "policy_tightened". An empty user stands for all
 	// members. It may be nil.
 	Left func(ctx context.Context, tx *database.Tx, by access.Actor, organization, user, reason string) error
 	// Rights returns what an actor of a name, "key:<id>" or "user:<id>", may do now;
@@ -230,6 +239,11 @@ func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, o 
 	tx.OnCommit(s.forget)
 	if old.IsActive && !o.IsActive {
 		if err := s.left(ctx, tx, by, o.ID, "", "organization_disabled"); err != nil {
+			return Organization{}, err
+		}
+	}
+	if o.IsActive && o.Policy.tightens(old.Policy) {
+		if err := s.left(ctx, tx, by, o.ID, "", "policy_tightened"); err != nil {
 			return Organization{}, err
 		}
 	}

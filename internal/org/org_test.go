@@ -254,6 +254,60 @@ func TestTheLastOwnerStays(t *testing.T) {
 	})
 }
 
+// C9 143: who can not take a role from somebody does not put them out instead.
+func TestWhoCanNotTakeARoleDoesNotPutItsHolderOut(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		o := b.company(t, "Acme")
+		b.member(t, o, "owner")
+		owner, lead, plain := b.member(t, o, "owner"), b.member(t, o), b.member(t, o)
+		by := access.Actor{Tenant: b.by.Tenant, Name: "user:" + lead.ID}.With(access.OrganizationsWrite)
+		change := map[string]func(tx *database.Tx, id string) error{
+			"suspended": func(tx *database.Tx, id string) error { return b.Suspend(t.Context(), tx, by, o.ID, id, "") },
+			"restored":  func(tx *database.Tx, id string) error { return b.Restore(t.Context(), tx, by, o.ID, id, "") },
+			"glass":     func(tx *database.Tx, id string) error { return b.SetBreakGlass(t.Context(), tx, by, o.ID, id, false) },
+			"removed":   func(tx *database.Tx, id string) error { return b.RemoveMember(t.Context(), tx, by, o.ID, id, "") },
+		}
+		for _, name := range []string{"suspended", "restored", "glass", "removed"} {
+			if err := b.try(t.Context(), func(tx *database.Tx) error { return change[name](tx, owner.ID) }); !errors.Is(err, role.ErrGrant) {
+				t.Errorf("an owner is %s: %v, want ErrGrant", name, err)
+			}
+			if err := b.try(t.Context(), func(tx *database.Tx) error { return change[name](tx, plain.ID) }); err != nil {
+				t.Errorf("a member without roles is %s: %v", name, err)
+			}
+		}
+	})
+}
+
+// A policy that is tighter holds for what was let in before, too.
+func TestATighterPolicyEndsWhatCameInByLess(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		for name, c := range map[string]struct {
+			from, to org.Policy
+			ends     bool
+		}{
+			"single sign-on": {org.Policy{}, org.Policy{RequireSSO: true}, true},
+			"second factor":  {org.Policy{MFA: org.MFAOptional}, org.Policy{MFA: org.MFARequired}, true},
+			"fewer ways":     {org.Policy{}, org.Policy{Ways: []string{org.WayEmail}}, true},
+			"another way":    {org.Policy{Ways: []string{org.WayEmail}}, org.Policy{Ways: []string{org.WaySSO}}, true},
+			"more ways":      {org.Policy{Ways: []string{org.WayEmail}}, org.Policy{}, false},
+			"looser":         {org.Policy{RequireSSO: true, MFA: org.MFARequired}, org.Policy{}, false},
+			"the same":       {org.Policy{RequireSSO: true}, org.Policy{RequireSSO: true, SessionIdle: 3600}, false},
+		} {
+			o := b.company(t, "Acme "+name)
+			save := func(p org.Policy) {
+				o.Policy = p
+				b.write(t, func(tx *database.Tx) error { _, err := b.Save(t.Context(), tx, b.by, o); return err })
+			}
+			save(c.from)
+			b.left = nil
+			save(c.to)
+			if got := slices.Contains(b.left, "policy_tightened "); got != c.ends {
+				t.Errorf("%s: told %q, want it to end: %t", name, b.left, c.ends)
+			}
+		}
+	})
+}
+
 // Two owners who remove one another at the same time: one of them stays.
 func TestTheLastOwnerStaysInARace(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {

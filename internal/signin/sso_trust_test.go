@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -135,5 +136,23 @@ func TestAConnectionMakesNobodyAnOwner(t *testing.T) {
 			p.WantText(t, "belongs to another user")
 			eve.wantIn(t, false)
 		})
+	})
+}
+
+// A policy that is tighter ends what came in by less.
+func TestATighterPolicyEndsSessionsAndTokens(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		u := b.person(t, ann)
+		b.spa(t)
+		acme := b.company(t, "Acme", org.Policy{})
+		b.joins(t, acme, u.ID)
+		got := b.swap(t, b.proving(t, b.authorize(t, "scope", "openid offline_access"), ann))
+		waiting := codeOf(t, b.authorize(t))
+		acme.Policy.MFA = org.MFARequired
+		b.saves(t, acme)
+		b.wantIn(t, false)
+		b.token(t, "grant_type", "refresh_token", "refresh_token", got.Refresh).Want(t, http.StatusBadRequest)
+		b.token(t, "grant_type", "authorization_code", "code", waiting, "redirect_uri", "https://app.example.com/callback", "code_verifier", verifier).Want(t, http.StatusBadRequest)
+		b.proving(t, b.authorize(t), ann).WantText(t, "Set up two-step")
 	})
 }
