@@ -191,6 +191,34 @@ func TestEachOpenIDFaultHasItsOneCause(t *testing.T) {
 	})
 }
 
+// Whoever has to prove themselves anew is told of a proof that is: max_age has the provider
+// say when that was.
+func TestAnOldProofAtAnOpenIDProviderIsRefused(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		c := b.oidc(t)
+		for name, f := range map[string]struct {
+			at     any
+			forced bool
+			want   sso.Cause
+		}{
+			"now": {begin.Unix(), true, ""}, "within the skew": {begin.Add(-50 * time.Second).Unix(), true, ""},
+			"long ago": {int64(1000000000), true, sso.AuthnFailed}, "not told": {nil, true, sso.AuthnFailed}, "a text": {"now", true, sso.AuthnFailed},
+			"long ago, and not asked": {int64(1000000000), false, ""},
+		} {
+			b.op.claims = func(c map[string]any) { c["auth_time"] = f.at }
+			sent, err := b.Start(t.Context(), b.by, sso.Request{Connection: c.ID, Attempt: attempt, Browser: browser, ForceAuthn: f.forced})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = b.FinishOIDC(t.Context(), b.by, c.ID, b.callback(t, sent.Location), browser)
+			if got := b.lastTrace(t, c).Cause; got != f.want || (err == nil) != (f.want == "") {
+				t.Errorf("%s: the cause is %q (%v), want %q", name, got, err, f.want)
+			}
+			b.pass(time.Millisecond)
+		}
+	})
+}
+
 func texts(t sso.Trace) (out []string) {
 	for _, s := range t.Steps {
 		out = append(out, s.Expected, s.Received)

@@ -94,12 +94,16 @@ func (s *Service) startOIDC(ctx context.Context, by access.Actor, c Connection, 
 	state, hash := secret.NewToken()
 	f := flow{Connection: c.ID, Attempt: r.Attempt, Test: r.Test, hash: hash, RedirectURI: origin + CallbackPath(c.ID), verifier: oauth2.GenerateVerifier()}
 	f.Nonce, _ = secret.NewToken()
+	force := r.ForceAuthn || c.Settings.ForceAuthn
+	if force {
+		f.Nonce = forced + f.Nonce
+	}
 	f.sealed = box.Seal(place(hash, "verifier"), []byte(f.verifier))
 	if err := s.remember(ctx, by, &f, r.Browser); err != nil {
 		return Sent{}, err
 	}
 	more := map[string]string{"nonce": f.Nonce, "login_hint": r.LoginHint}
-	if r.ForceAuthn || c.Settings.ForceAuthn {
+	if force {
 		more["prompt"], more["max_age"] = "login", "0"
 	}
 	return Sent{Location: at.AuthURL(f.RedirectURI, state, f.verifier, more)}, nil
@@ -231,7 +235,27 @@ func (s *Service) ask(ctx context.Context, c Connection, f flow, query url.Value
 		}
 		done("userinfo", "claims of the same subject")
 	}
-	return c.profileOf(claims, issuer, t)
+	p, err := c.profileOf(claims, issuer, t)
+	if err == nil && strings.HasPrefix(f.Nonce, forced) {
+		err = c.fresh(p, f, t)
+	}
+	return p, err
+}
+
+// fresh refuses somebody whom the provider has not signed in anew, although it was told to
+// (OpenID Connect Core, section 3.1.2.1): max_age has it tell when that was.
+func (c Connection) fresh(p Profile, f flow, t *Trace) error {
+	since := f.CreatedAt.Truncate(time.Second).Add(-c.Settings.skew())
+	step := Step{Name: "auth_time", Expected: "not before " + since.Format(time.RFC3339), Received: "none"}
+	if !p.AuthAt.IsZero() {
+		step.Received = p.AuthAt.Format(time.RFC3339)
+	}
+	if p.AuthAt.Before(since) {
+		return &refusal{AuthnFailed, step}
+	}
+	step.OK = true
+	t.Steps = append(t.Steps, step)
+	return nil
 }
 
 // profileOf reads claims.

@@ -49,8 +49,8 @@ func (s *Service) startSAML(ctx context.Context, by access.Actor, c Connection, 
 	return Sent{Location: sent.Redirect, Form: sent.Form}, err
 }
 
-// forced stands in the nonce of a flow over SAML, which has none, if the person must
-// prove themselves anew.
+// forced stands in the nonce of a flow over SAML, which has none, and before that of one
+// over OpenID Connect, if the person must prove themselves anew.
 const forced = "force"
 
 // A verdict is what came of a response.
