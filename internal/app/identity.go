@@ -104,10 +104,15 @@ func (a *App) buildIdentity() (err error) {
 	a.Orgs.Left = a.left
 	a.SignIn.RevokeConsent, a.SignIn.Consents = a.Provider.RevokeConsent, a.consents
 	a.Tenants.Own = func(path string) bool {
-		return oidc.IsProtocol(path) || scim.IsProtocol(path) || signin.TakesMFAToken(path)
+		return oidc.IsProtocol(path) || scim.IsProtocol(path) || signin.TakesMFAToken(path) || isTestProvider(path)
 	}
+	a.Tenants.Foreign = isTestProvider
 	return nil
 }
+
+// isTestProvider reports whether a path is the test identity provider's, which has clients
+// and tokens of its own.
+func isTestProvider(path string) bool { return strings.HasPrefix(path, testidp.Path+"/") }
 
 // left ends what was made for an organization that somebody leaves. Who is no member any
 // more is no more whom its identity provider says they are.

@@ -65,7 +65,7 @@ func (a attempt) ways() (out []string) {
 	case methodSocial:
 		out = append(out, org.WaySocial)
 	}
-	if from := a.Request.SSO; from != nil && from.Vouched {
+	if from := a.vouched(); from != nil {
 		out = append(out, waySSO+from.Organization)
 		if from.SessionIndex != "" {
 			out = append(out, wayIndex(from.Connection, from.SessionIndex))
@@ -188,7 +188,7 @@ func (s *Service) requireOwnWay(ctx context.Context, db database.Reader, tenantI
 // session is the entry as sessions have it.
 func (e entry) session(a attempt, now time.Time) session.Entry {
 	limit := limitOf(e.Policy)
-	if from := a.Request.SSO; from != nil && from.Vouched && !from.Until.IsZero() {
+	if from := a.vouched(); from != nil && !from.Until.IsZero() {
 		limit.Absolute = session.Lifetimes{Absolute: max(from.Until.Sub(now), time.Second)}.Within(limit).Absolute
 	}
 	return session.Entry{Organization: e.ID, Limit: limit}

@@ -253,7 +253,7 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	}
 	finishAttempt(tx, by.Tenant, a, in.session.ID)
 	s.Users.NoteSignIn(tx, by.Tenant, a.UserID)
-	if from := a.Request.SSO; from != nil && from.Vouched {
+	if from := a.vouched(); from != nil {
 		s.SSO.NoteSession(tx, by.Tenant, from.Connection, a.UserID, in.session.ID, from.There, in.session.ExpiresAt)
 	}
 	return in, audit.Append(tx, by, s.event(v, a, "signin.succeeded", audit.Success, ""))

@@ -50,7 +50,9 @@ type fromSSO struct {
 	Organization string `json:"organization"`
 	Connection   string `json:"connection,omitempty"`
 	// Vouched says that the provider has shown that the user of the attempt is there.
-	Vouched bool `json:"vouched,omitempty"`
+	// Who says whom: it counts for nobody else.
+	Vouched bool   `json:"vouched,omitempty"`
+	Who     string `json:"who,omitempty"`
 	// Held is somebody who has to show first which account is theirs; Unproved is the user
 	// who had the address at the time and had not proved it.
 	Held     *sso.Profile `json:"held,omitempty"`
@@ -74,6 +76,15 @@ func (a *attempt) forgetSSO() {
 // holdsSSO reports whether somebody whom an organization's provider has shown waits to be
 // connected with an account.
 func (a attempt) holdsSSO() bool { return a.Request.SSO != nil && a.Request.SSO.Held != nil }
+
+// vouched is what an attempt remembers of a provider that has shown that the user of the
+// attempt is there; nil if it has shown nobody, or somebody else.
+func (a attempt) vouched() *fromSSO {
+	if from := a.Request.SSO; from != nil && from.Vouched && from.Who == a.UserID && a.UserID != "" {
+		return from
+	}
+	return nil
+}
 
 // ssoOf is the connection of an organization that an attempt came by, for the log.
 func (a attempt) ssoOf() string {
@@ -435,7 +446,7 @@ func (s *Service) bySSO(ctx context.Context, tx *database.Tx, v *visit, a attemp
 	}
 	if err == nil && u.ID != "" {
 		err = s.join(ctx, tx, v, o, u, who)
-		from.Vouched = err == nil
+		from.Vouched, from.Who = err == nil, u.ID
 	}
 	if err != nil {
 		return u, a, err
@@ -655,7 +666,7 @@ func (s *Service) settleSSO(ctx context.Context, tx *database.Tx, v *visit, a at
 	if err := s.warn(ctx, tx, &owner{visit: v, user: u}, "account_linked"); err != nil {
 		return a, err
 	}
-	from.Vouched = true
+	from.Vouched, from.Who = true, u.ID
 	b, err := noteRequest(ctx, tx, v.by.Tenant, a)
 	if err != nil {
 		return b, err

@@ -62,6 +62,9 @@ func (s *Service) resolve(r *http.Request) (t Tenant, app Application, err error
 		return t, app, err
 	}
 	clientID, err := clientIDOf(r)
+	if s.Foreign != nil && s.Foreign(r.URL.Path) {
+		clientID, err = "", nil
+	}
 	if err != nil {
 		return t, app, err
 	}

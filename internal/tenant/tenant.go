@@ -173,6 +173,9 @@ type Service struct {
 	// Own reports whether what is at a path reads its bearer tokens by itself, so that
 	// they are not taken for those of a management call. It may be nil.
 	Own func(path string) bool
+	// Foreign reports whether client ids at a path are none of ours: those of a provider
+	// that is somebody else's, such as the one for developing. It may be nil.
+	Foreign func(path string) bool
 
 	// Social returns what people may sign in with at other services, as JSON, for the
 	// configuration object. It may be nil.
