@@ -36,14 +36,7 @@ func (s *Service) SetAutomaticRolesOf(ctx context.Context, tx *database.Tx, by a
 	if source == "" || len(roleIDs) > maxRoles {
 		return ErrRole.Saying("A source has a name, and gives at most %d roles.", maxRoles)
 	}
-	var lost, gained []string
-	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func() (err error) {
-		if lost, err = takeAutomatic(ctx, tx, by.Tenant, organization, users, source, roleIDs); err != nil {
-			return err
-		}
-		gained, err = giveAutomatic(ctx, tx, by.Tenant, organization, users, source, roleIDs)
-		return err
-	})
+	lost, gained, err := s.replaceAutomatic(ctx, tx, by, organization, users, source, roleIDs)
 	changed := append(slices.Clone(lost), gained...)
 	if err != nil || len(changed) == 0 {
 		return err
@@ -56,8 +49,7 @@ func (s *Service) SetAutomaticRolesOf(ctx context.Context, tx *database.Tx, by a
 			return err
 		}
 	}
-	slices.Sort(lost)
-	for _, user := range slices.Compact(lost) {
+	for _, user := range lost {
 		if err := s.left(ctx, tx, by, organization, user, "roles_changed"); err != nil {
 			return err
 		}
@@ -65,16 +57,68 @@ func (s *Service) SetAutomaticRolesOf(ctx context.Context, tx *database.Tx, by a
 	return nil
 }
 
+// replaceAutomatic gives users the roles of a source and takes its others, and returns
+// who has lost and who has gained some, sorted. If nobody were an active owner any more,
+// the first of those who were keeps that role until a later change, for rules are written
+// elsewhere, where nobody sees that somebody else has to be made an owner first. The
+// organization's row is held.
+func (s *Service) replaceAutomatic(ctx context.Context, tx *database.Tx, by access.Actor, organization string, users []string, source string, wanted []string) (lost, gained []string, err error) {
+	var taken []given
+	err = s.keepingOwner(ctx, tx, by.Tenant, organization, func(owner string, before bool) error {
+		if taken, err = takeAutomatic(ctx, tx, by.Tenant, organization, users, source, wanted); err != nil {
+			return err
+		}
+		if gained, err = giveAutomatic(ctx, tx, by.Tenant, organization, users, source, wanted); err != nil || !before {
+			return err
+		}
+		taken, err = s.keepOne(ctx, tx, by, organization, source, owner, taken)
+		return err
+	})
+	for _, t := range taken {
+		lost = append(lost, t.user)
+	}
+	slices.Sort(lost)
+	slices.Sort(gained)
+	return slices.Compact(lost), slices.Compact(gained), err
+}
+
+// keepOne gives the owner's role back to one of those who have lost it from a source, if
+// there is no other owner, and returns what is lost then.
+func (s *Service) keepOne(ctx context.Context, tx *database.Tx, by access.Actor, organization, source, owner string, taken []given) ([]given, error) {
+	var users []string
+	for _, t := range taken {
+		if t.role == owner {
+			users = append(users, t.user)
+		}
+	}
+	if len(users) == 0 {
+		return taken, nil
+	}
+	if found, err := hasOwner(ctx, tx, by.Tenant, organization, owner); err != nil || found {
+		return taken, err
+	}
+	kept, err := giveBack(ctx, tx, by.Tenant, organization, source, owner, users)
+	if err != nil || len(kept) == 0 {
+		return taken, err
+	}
+	taken = slices.DeleteFunc(taken, func(t given) bool { return t.role == owner && t.user == kept[0] })
+	return taken, audit.Append(tx, by, audit.Event{Action: "organization.owner_kept", Target: Target, TargetID: organization,
+		Detail: map[string]any{"user_id": kept[0], "source": source}})
+}
+
 // takeAutomatic takes the roles of a source that are not among those wanted, and
-// returns whose there were.
-func takeAutomatic(ctx context.Context, tx *database.Tx, tenant, organization string, users []string, source string, wanted []string) ([]string, error) {
+// returns which.
+func takeAutomatic(ctx context.Context, tx *database.Tx, tenant, organization string, users []string, source string, wanted []string) ([]given, error) {
 	isRole, roleArg := tx.Among("$4", slices.Concat(wanted, []string{""}))
 	isUser, args := tx.AmongMany("user_id", 5, users)
 	rows, err := tx.Query(ctx, `
 		DELETE FROM organization_member_roles
-		WHERE tenant_id = $1 AND organization_id = $2 AND source = $3 AND NOT role_id `+isRole+` AND `+isUser+` RETURNING user_id`,
+		WHERE tenant_id = $1 AND organization_id = $2 AND source = $3 AND NOT role_id `+isRole+` AND `+isUser+` RETURNING user_id, role_id`,
 		append([]any{tenant, organization, source, roleArg}, args...)...)
-	return database.Collect(rows, err, "take roles", scanUserID)
+	return database.Collect(rows, err, "take roles", func(row database.Scanner) (g given, err error) {
+		err = row.Scan(&g.user, &g.role)
+		return g, err
+	})
 }
 
 // giveAutomatic returns who did not have all of them.

@@ -82,9 +82,14 @@ func (s *Service) held(ctx context.Context, db database.Reader, by access.Actor,
 	return role.Resolve(ctx, db, by.Tenant, ids)
 }
 
-// MayGrant returns nil if the actor can give the roles of some ids in an organization,
-// ErrRole if one is none of the tenant's, or role.ErrGrant.
+// MayGrant returns nil if an actor who writes a rule that gives the roles of some ids in
+// an organization could give them by hand, ErrRole if one is none of the tenant's, or
+// role.ErrGrant. By hand it takes organizations:write; links to the portal, which have
+// the organization's own administrators write its rules, need none.
 func (s *Service) MayGrant(ctx context.Context, db database.Reader, by access.Actor, organization string, ids []string) error {
+	if len(ids) > 0 && !by.May(access.OrganizationsWrite) && !strings.HasPrefix(by.Name, "portal:") {
+		return role.ErrGrant.Because("%s lacks %s", by.Name, access.OrganizationsWrite)
+	}
 	_, err := s.mayGrant(ctx, db, by, organization, ids)
 	return err
 }

@@ -17,7 +17,7 @@ import (
 // Problems of members.
 var (
 	ErrMemberNotFound = problem.New(problem.NotFound, "organization_member_not_found", "The user is no member of this organization.")
-	ErrLastOwner      = problem.New(problem.Conflict, "last_organization_owner", "This is the organization's last active owner. Make somebody else an owner first.")
+	ErrLastOwner      = user.ErrOwnsOrganization
 	ErrTooMany        = problem.New(problem.Conflict, "too_many_memberships", "A user is a member of at most 1,000 organizations.")
 	ErrNotMember      = problem.New(problem.Forbidden, "not_a_member", "You are no active member of this organization.")
 	ErrRole           = problem.New(problem.Invalid, "invalid_role", "One of the role ids is not that of a role of the tenant.").In("role_ids")
@@ -151,7 +151,7 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, by access.Actor, o
 	if err := checkMemberships(ctx, tx, by.Tenant, userID); err != nil {
 		return false, err
 	}
-	if err := replaceRoles(ctx, tx, by.Tenant, organization, userID, "", roleIDs); err != nil {
+	if err := replaceRoles(ctx, tx, by.Tenant, organization, userID, roleIDs); err != nil {
 		return false, err
 	}
 	tx.OnCommit(s.forgetMember(by.Tenant, organization, userID))
@@ -191,8 +191,8 @@ func (s *Service) setRoles(ctx context.Context, tx *database.Tx, by access.Actor
 	if len(roleIDs) > maxRoles {
 		return ErrRole.Saying("A member has at most %d roles.", maxRoles).In("role_ids")
 	}
-	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func() error {
-		return replaceRoles(ctx, tx, by.Tenant, organization, userID, "", roleIDs)
+	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func(string, bool) error {
+		return replaceRoles(ctx, tx, by.Tenant, organization, userID, roleIDs)
 	})
 	if err != nil {
 		return err
@@ -210,8 +210,8 @@ func (s *Service) rolesChanged(ctx context.Context, tx *database.Tx, by access.A
 
 // SetAutomaticRoles replaces the roles that a member has from a source, such as
 // "sso:<connection>" or "scim:<directory>"; nothing happens if they are the same. What
-// a source may give was judged when its rules were made. The actor needs
-// organizations:write. ErrLastOwner if nobody would be an active owner any more.
+// a source may give was judged when its rules were made. The last active owner stays
+// one, and an event tells of it. The actor needs organizations:write.
 func (s *Service) SetAutomaticRoles(ctx context.Context, tx *database.Tx, by access.Actor, organization, userID, source string, roleIDs []string) error {
 	if err := by.Require(access.OrganizationsWrite); err != nil {
 		return err
@@ -228,10 +228,8 @@ func (s *Service) SetAutomaticRoles(ctx context.Context, tx *database.Tx, by acc
 	if wanted = slices.Compact(wanted); slices.Equal(wanted, m.Automatic[source]) {
 		return nil
 	}
-	err = s.keepingOwner(ctx, tx, by.Tenant, organization, func() error {
-		return replaceRoles(ctx, tx, by.Tenant, organization, userID, source, wanted)
-	})
-	if err != nil {
+	lost, gained, err := s.replaceAutomatic(ctx, tx, by, organization, []string{userID}, source, wanted)
+	if err != nil || len(lost)+len(gained) == 0 {
 		return err
 	}
 	return s.rolesChanged(ctx, tx, by, organization, userID, map[string]any{"user_id": userID, "source": source, "role_ids": wanted})
@@ -271,7 +269,7 @@ func (s *Service) setStatus(ctx context.Context, tx *database.Tx, by access.Acto
 	if err := s.mayMove(ctx, tx, by, organization, userID); err != nil {
 		return err
 	}
-	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func() error {
+	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func(string, bool) error {
 		return updateStatus(ctx, tx, by.Tenant, organization, userID, status)
 	})
 	if err != nil {
@@ -295,7 +293,7 @@ func (s *Service) RemoveMember(ctx context.Context, tx *database.Tx, by access.A
 	if err := s.mayMove(ctx, tx, by, organization, userID); err != nil {
 		return err
 	}
-	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func() error {
+	err := s.keepingOwner(ctx, tx, by.Tenant, organization, func(string, bool) error {
 		return deleteMember(ctx, tx, by.Tenant, organization, userID)
 	})
 	if err != nil {
@@ -348,7 +346,8 @@ func (s *Service) GetsInWithoutSSO(ctx context.Context, db database.Reader, tena
 // keepingOwner makes a change to members, unless the organization has an active owner
 // before and would have none afterwards. The organization's row is held: of two owners
 // who are removed at the same time one stays.
-func (s *Service) keepingOwner(ctx context.Context, tx *database.Tx, tenant, organization string, change func() error) error {
+// change is told the id of the owner's role, and whether there is an owner.
+func (s *Service) keepingOwner(ctx context.Context, tx *database.Tx, tenant, organization string, change func(owner string, before bool) error) error {
 	if _, err := hold(ctx, tx, tenant, organization); err != nil {
 		return err
 	}
@@ -360,11 +359,30 @@ func (s *Service) keepingOwner(ctx context.Context, tx *database.Tx, tenant, org
 	if err != nil {
 		return err
 	}
-	if err := change(); err != nil || !before {
+	if err := change(owner.ID, before); err != nil || !before {
 		return err
 	}
 	after, err := hasOwner(ctx, tx, tenant, organization, owner.ID)
 	if err == nil && !after {
+		err = ErrLastOwner
+	}
+	return err
+}
+
+// UserStops returns ErrLastOwner if a user who is to be disabled or deleted is the last
+// active owner of an organization. The rows of theirs are held: of two owners who go at
+// the same time one stays.
+func (s *Service) UserStops(ctx context.Context, tx *database.Tx, by access.Actor, u user.User) error {
+	owner, err := role.BySlug(ctx, tx, by.Tenant, role.Owner)
+	if err != nil {
+		return err
+	}
+	owned, err := holdOwned(ctx, tx, by.Tenant, owner.ID, u.ID)
+	if err != nil || len(owned) == 0 {
+		return err
+	}
+	others, err := allOwnedByOthers(ctx, tx, by.Tenant, owner.ID, u.ID, owned)
+	if err == nil && !others {
 		err = ErrLastOwner
 	}
 	return err

@@ -113,12 +113,13 @@ func checkMemberships(ctx context.Context, tx *database.Tx, tenant, user string)
 	return nil
 }
 
-func replaceRoles(ctx context.Context, tx *database.Tx, tenant, organization, user, source string, roles []string) error {
-	tx.Later(`DELETE FROM organization_member_roles WHERE tenant_id = $1 AND organization_id = $2 AND user_id = $3 AND source = $4`, tenant, organization, user, source)
+// replaceRoles replaces the roles that a member has by hand.
+func replaceRoles(ctx context.Context, tx *database.Tx, tenant, organization, user string, roles []string) error {
+	tx.Later(`DELETE FROM organization_member_roles WHERE tenant_id = $1 AND organization_id = $2 AND user_id = $3 AND source = ''`, tenant, organization, user)
 	for _, id := range roles {
 		tx.Later(`
 			INSERT INTO organization_member_roles (tenant_id, organization_id, user_id, source, role_id)
-			VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`, tenant, organization, user, source, id)
+			VALUES ($1, $2, $3, '', $4) ON CONFLICT DO NOTHING`, tenant, organization, user, id)
 	}
 	n, err := tx.Exec(ctx, `UPDATE organization_members SET modified_at = $4 WHERE tenant_id = $1 AND organization_id = $2 AND user_id = $3`, tenant, organization, user, tx.Millis())
 	return orNone(n, err, ErrMemberNotFound, "replace roles")
@@ -143,17 +144,62 @@ func deleteMember(ctx context.Context, tx *database.Tx, tenant, organization, us
 	return orNone(n, err, ErrMemberNotFound, "remove member")
 }
 
-// hasOwner reports whether one active member has the role of owners.
+// hasOwner reports whether one active member, whose account is active, has the role of
+// owners.
 func hasOwner(ctx context.Context, tx *database.Tx, tenant, organization, owner string) (found bool, err error) {
 	err = tx.QueryRow(ctx, `
 		SELECT EXISTS (
 			SELECT 1 FROM organization_member_roles r
 			JOIN organization_members m ON m.tenant_id = r.tenant_id AND m.organization_id = r.organization_id AND m.user_id = r.user_id
-			WHERE r.tenant_id = $1 AND r.organization_id = $2 AND r.role_id = $3 AND m.status = 'active')`, tenant, organization, owner).Scan(&found)
+			JOIN users u ON u.tenant_id = r.tenant_id AND u.id = r.user_id
+			WHERE r.tenant_id = $1 AND r.organization_id = $2 AND r.role_id = $3 AND m.status = 'active' AND u.is_active)`, tenant, organization, owner).Scan(&found)
 	if err != nil {
 		return false, fmt.Errorf("look for an owner: %w", err)
 	}
 	return found, nil
+}
+
+// holdOwned locks the organizations that a user is an active owner of and returns them.
+func holdOwned(ctx context.Context, tx *database.Tx, tenant, owner, user string) ([]string, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE organizations SET modified_at = modified_at
+		WHERE tenant_id = $1 AND id IN (
+			SELECT r.organization_id FROM organization_member_roles r
+			JOIN organization_members m ON m.tenant_id = r.tenant_id AND m.organization_id = r.organization_id AND m.user_id = r.user_id
+			WHERE r.tenant_id = $1 AND r.user_id = $2 AND r.role_id = $3 AND m.status = 'active')
+		RETURNING id`, tenant, user, owner)
+	return database.Collect(rows, err, "hold organizations of owner", scanUserID)
+}
+
+// allOwnedByOthers reports whether each of some organizations has an active owner other
+// than a user.
+func allOwnedByOthers(ctx context.Context, tx *database.Tx, tenant, owner, user string, organizations []string) (all bool, err error) {
+	among, arg := tx.Among("$4", organizations)
+	err = tx.QueryRow(ctx, `
+		SELECT NOT EXISTS (
+			SELECT 1 FROM organizations o WHERE o.tenant_id = $1 AND o.id `+among+` AND NOT EXISTS (
+				SELECT 1 FROM organization_member_roles r
+				JOIN organization_members m ON m.tenant_id = r.tenant_id AND m.organization_id = r.organization_id AND m.user_id = r.user_id
+				JOIN users u ON u.tenant_id = r.tenant_id AND u.id = r.user_id
+				WHERE r.tenant_id = $1 AND r.organization_id = o.id AND r.role_id = $2 AND r.user_id <> $3 AND m.status = 'active' AND u.is_active))`,
+		tenant, owner, user, arg).Scan(&all)
+	if err != nil {
+		return false, fmt.Errorf("look for other owners: %w", err)
+	}
+	return all, nil
+}
+
+// giveBack gives the owner's role from a source to the first of some users who is an
+// active member with an active account, and returns them; nobody if none is.
+func giveBack(ctx context.Context, tx *database.Tx, tenant, organization, source, owner string, users []string) ([]string, error) {
+	isUser, args := tx.AmongMany("m.user_id", 5, users)
+	rows, err := tx.Query(ctx, `
+		INSERT INTO organization_member_roles (tenant_id, organization_id, user_id, source, role_id)
+		SELECT m.tenant_id, m.organization_id, m.user_id, CAST($3 AS TEXT), CAST($4 AS TEXT) FROM organization_members m
+		JOIN users u ON u.tenant_id = m.tenant_id AND u.id = m.user_id
+		WHERE m.tenant_id = $1 AND m.organization_id = $2 AND m.status = 'active' AND u.is_active AND `+isUser+`
+		ORDER BY m.user_id LIMIT 1 RETURNING user_id`, append([]any{tenant, organization, source, owner}, args...)...)
+	return database.Collect(rows, err, "give the owner's role back", scanUserID)
 }
 
 // listKeepers returns the active members who have one of the roles, at most limit.

@@ -56,6 +56,9 @@ func newBench(t *testing.T, db *database.DB) *bench {
 	}
 	tenants := &tenant.Service{DB: db, Master: master, PublicURL: "https://cardea.test", BaseHost: "cardea.test"}
 	users := &user.Service{DB: db, Box: tenants.Box, Connection: tenant.ManualConnection}
+	users.Stops = func(ctx context.Context, tx *database.Tx, by access.Actor, u user.User) error {
+		return b.UserStops(ctx, tx, by, u)
+	}
 	b.queue = &jobs.Queue{DB: db}
 	post := &notify.Service{DB: db, Boxes: []*secret.Box{master}, Email: notify.Mailbox{}}
 	post.Attach(b.queue)
@@ -245,6 +248,11 @@ func TestTheLastOwnerStays(t *testing.T) {
 			"removed":   func(tx *database.Tx) error { return b.RemoveMember(t.Context(), tx, b.by, o.ID, owner.ID, "") },
 			"suspended": func(tx *database.Tx) error { return b.Suspend(t.Context(), tx, b.by, o.ID, owner.ID, "") },
 			"demoted":   func(tx *database.Tx) error { return b.SetRoles(t.Context(), tx, b.by, o.ID, owner.ID, b.ids("admin")) },
+			"their account is disabled": func(tx *database.Tx) error {
+				_, err := b.Users.Update(t.Context(), tx, b.by, owner.ID, user.Change{IsActive: new(bool)})
+				return err
+			},
+			"their account is deleted": func(tx *database.Tx) error { return b.Users.Delete(t.Context(), tx, b.by, owner.ID) },
 		} {
 			if err := b.try(t.Context(), change); !errors.Is(err, org.ErrLastOwner) {
 				t.Errorf("%s: %v, want ErrLastOwner", name, err)
@@ -306,6 +314,79 @@ func TestATighterPolicyEndsWhatCameInByLess(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An owner whose account is disabled is none: the other one stays.
+func TestADisabledOwnerIsNone(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		o, second := b.company(t, "Acme"), b.company(t, "Another")
+		first, other := b.member(t, o, "owner"), b.member(t, o, "owner")
+		b.write(t, func(tx *database.Tx) error {
+			_, err := b.AddMember(t.Context(), tx, b.by, second.ID, other.ID, b.ids("owner"), org.SourceManual)
+			return err
+		})
+		remove := func(tx *database.Tx) error { return b.Users.Delete(t.Context(), tx, b.by, other.ID) }
+		if err := b.try(t.Context(), remove); !errors.Is(err, org.ErrLastOwner) {
+			t.Errorf("owner of two, the last one of one of them: %v", err)
+		}
+		b.write(t, func(tx *database.Tx) error { return b.Delete(t.Context(), tx, b.by, second.ID) })
+		b.write(t, func(tx *database.Tx) error {
+			_, err := b.Users.Update(t.Context(), tx, b.by, first.ID, user.Change{IsActive: new(bool)})
+			return err
+		})
+		if err := b.try(t.Context(), remove); !errors.Is(err, org.ErrLastOwner) {
+			t.Errorf("the other owner is disabled: %v", err)
+		}
+		if err := b.try(t.Context(), func(tx *database.Tx) error { return b.Suspend(t.Context(), tx, b.by, o.ID, other.ID, "") }); !errors.Is(err, org.ErrLastOwner) {
+			t.Errorf("suspended: %v", err)
+		}
+	})
+}
+
+// Rules of groups take the role of the last owner from nobody: it stays, an event says so,
+// and it goes as soon as there is another.
+func TestRulesKeepTheLastOwner(t *testing.T) {
+	for name, set := range map[string]func(ctx context.Context, b *bench, tx *database.Tx, o org.Organization, users []string, roles []string) error{
+		"at a sign-in": func(ctx context.Context, b *bench, tx *database.Tx, o org.Organization, users []string, roles []string) error {
+			for _, u := range users {
+				if err := b.SetAutomaticRoles(ctx, tx, b.by, o.ID, u, "sso:x", roles); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"many at once": func(ctx context.Context, b *bench, tx *database.Tx, o org.Organization, users []string, roles []string) error {
+			return b.SetAutomaticRolesOf(ctx, tx, b.by, o.ID, users, "sso:x", roles)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				o := b.company(t, "Acme")
+				people := []user.User{b.member(t, o), b.member(t, o)}
+				ids := []string{people[0].ID, people[1].ID}
+				change := func(users, roles []string) {
+					t.Helper()
+					b.write(t, func(tx *database.Tx) error { return set(t.Context(), b, tx, o, users, roles) })
+				}
+				change(ids, b.ids("owner"))
+				b.write(t, func(tx *database.Tx) error { return b.Suspend(t.Context(), tx, b.by, o.ID, ids[0], "") })
+				change(ids, b.ids("developer"))
+				b.wantEffective(t, o, people[1], "developer", "owner")
+				b.write(t, func(tx *database.Tx) error { return b.Restore(t.Context(), tx, b.by, o.ID, ids[0], "") })
+				b.wantEffective(t, o, people[0], "developer")
+				change(ids[1:], b.ids("developer"))
+				b.wantEffective(t, o, people[1], "developer", "owner")
+				b.member(t, o, "owner")
+				change(ids[1:], b.ids("developer"))
+				b.wantEffective(t, o, people[1], "developer")
+				var said int64
+				err := b.DB.QueryRow(t.Context(), `SELECT count(*) FROM audit_unsealed WHERE tenant_id = $1 AND action = 'organization.owner_kept' AND target_id = $2`, b.by.Tenant, o.ID).Scan(&said)
+				if err != nil || said != 2 {
+					t.Errorf("the log says it %d times, %v", said, err)
+				}
+			})
+		})
+	}
 }
 
 // Two owners who remove one another at the same time: one of them stays.

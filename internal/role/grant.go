@@ -88,10 +88,16 @@ func (s Set) Rights() (out []access.Permission) {
 // MayGrant returns ErrGrant unless an actor may give or take the roles where they mean
 // their permissions, as in an organization. held is what the actor holds there, if the
 // actor is a user: an owner may give all roles, an administrator all but the owner's,
-// anybody else those whose permissions they all hold. Keys and applications hold no
-// permissions of the tenant's making; to them what they may do with roles at all is
-// the limit.
+// anybody else those whose permissions they all hold. Links to the portal give no role that makes an
+// administrator. Keys and applications hold no permissions of the tenant's making; to
+// them what they may do with roles at all is the limit.
 func MayGrant(by access.Actor, held Set, give []Role) error {
+	if strings.HasPrefix(by.Name, "portal:") {
+		if slices.ContainsFunc(give, func(r Role) bool { return r.IsAdmin || r.Slug == Owner }) {
+			return ErrGrant.Because("%s makes nobody an administrator", by.Name)
+		}
+		return nil
+	}
 	if !strings.HasPrefix(by.Name, "user:") || held.IsOwner() {
 		return nil
 	}

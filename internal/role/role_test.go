@@ -336,6 +336,9 @@ func TestMayGrant(t *testing.T) {
 			{"somebody gives what they hold", person, []string{"custom"}, custom, true, true},
 			{"somebody gives an empty role", person, []string{"custom"}, empty, true, true},
 			{"nobody in particular gives a role", person, nil, custom, false, false},
+			{"a link to the portal gives the owner", access.Actor{Tenant: tenantA, Name: "portal:l1"}.With(access.OrganizationsWrite), nil, b.roles["owner"], false, false},
+			{"a link to the portal gives an administrator", access.Actor{Tenant: tenantA, Name: "portal:l1"}, nil, b.roles["admin"], false, false},
+			{"a link to the portal gives the tenant's own", access.Actor{Tenant: tenantA, Name: "portal:l1"}, nil, custom, true, true},
 			{"the system gives the owner", access.System(tenantA), nil, b.roles["owner"], true, true},
 		} {
 			t.Run(c.name, func(t *testing.T) {

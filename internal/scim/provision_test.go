@@ -460,6 +460,27 @@ func TestGroupsGiveRoles(t *testing.T) {
 	})
 }
 
+// Rules give what their writer could give by hand.
+func TestRulesGiveWhatTheirWriterCouldGive(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		s := newSite(t, w, w.Demo, "Acme")
+		directories, connections := "/api/v1/tenants/"+s.org.ID+"/directories", "/api/v1/organizations/"+s.org.ID+"/connections"
+		for _, slug := range []string{"owner", "developer"} {
+			rules := []map[string]any{{"group": "Crew", "role_id": w.Demo.Roles[slug].ID}}
+			directory := map[string]any{"name": "By " + slug, "type": "custom", "group_rules": rules}
+			connection := map[string]any{"name": "By " + slug, "kind": "saml", "settings": map[string]any{"group_rules": rules}}
+			narrow := w.Demo.As(t, access.ConnectionsRead, access.ConnectionsWrite, access.OrganizationsRead)
+			narrow.Post(t, directories, directory).WantError(t, 403, "grant_not_held")
+			narrow.Put(t, directories+"/"+s.dir.ID, map[string]any{"group_rules": rules}).WantError(t, 403, "grant_not_held")
+			narrow.Post(t, connections, connection).WantError(t, 403, "grant_not_held")
+			full := w.Demo.As(t, access.ConnectionsRead, access.ConnectionsWrite, access.OrganizationsRead, access.OrganizationsWrite)
+			full.Post(t, directories, directory).Want(t, 201)
+			full.Post(t, connections, connection).Want(t, 201)
+		}
+		w.Demo.As(t, access.ConnectionsWrite, access.ConnectionsRead).Put(t, directories+"/"+s.dir.ID, map[string]any{"name": "Renamed"}).Want(t, 200)
+	})
+}
+
 func TestEventsTell(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := newSite(t, w, w.Demo, "Acme")

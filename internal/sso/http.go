@@ -12,6 +12,7 @@ import (
 	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/outbound"
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/web"
 )
 
@@ -22,7 +23,7 @@ const Tag = "Enterprise connections"
 func (s *Service) Mount(r *web.Router) {
 	type problems = []*problem.Problem
 	const all, one = "/api/v1/organizations/{id}/connections", "/api/v1/organizations/{id}/connections/{connection}"
-	wrong := problems{ErrInvalid, ErrNotFound, outbound.ErrAddress, outbound.ErrUnreachable}
+	wrong := problems{ErrInvalid, ErrNotFound, org.ErrRole, role.ErrGrant, outbound.ErrAddress, outbound.ErrUnreachable}
 	for _, route := range []web.Route{
 		{Method: "GET", Paths: []string{all}, Needs: access.ConnectionsRead, Endpoint: web.JSON(http.StatusOK, s.getConnections),
 			Doc: web.Doc{Summary: "List the connections of an organization", Text: "By creation, at most 20.", Example: []form{exampleForm}}},

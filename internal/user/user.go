@@ -35,12 +35,14 @@ import (
 
 // Problems of users.
 var (
-	ErrNotFound  = problem.New(problem.NotFound, "user_not_found", "There is no such user.")
-	ErrExists    = problem.New(problem.Conflict, "user_exists", "The e-mail address, phone number or username belongs to a user already.")
-	ErrInvalid   = problem.New(problem.Invalid, "invalid_user", "The user is not valid.")
-	ErrRole      = problem.New(problem.Invalid, "invalid_role", "A role id has 24 hex digits.").In("role_id")
-	ErrLastOwner = problem.New(problem.Conflict, "last_owner", "The tenant would be left without an owner who can sign in. Make somebody else an owner first.")
-	ErrNobody    = ErrInvalid.Saying("A user needs an e-mail address, a phone number or a username.")
+	ErrNotFound = problem.New(problem.NotFound, "user_not_found", "There is no such user.")
+	ErrExists   = problem.New(problem.Conflict, "user_exists", "The e-mail address, phone number or username belongs to a user already.")
+	ErrInvalid  = problem.New(problem.Invalid, "invalid_user", "The user is not valid.")
+	ErrRole     = problem.New(problem.Invalid, "invalid_role", "A role id has 24 hex digits.").In("role_id")
+	// ErrOwnsOrganization is what package org refuses with, here for the lists of errors.
+	ErrOwnsOrganization = problem.New(problem.Conflict, "last_organization_owner", "This is the organization's last active owner. Make somebody else an owner first.")
+	ErrLastOwner        = problem.New(problem.Conflict, "last_owner", "The tenant would be left without an owner who can sign in. Make somebody else an owner first.")
+	ErrNobody           = ErrInvalid.Saying("A user needs an e-mail address, a phone number or a username.")
 )
 
 // Limits of what a user may hold, in bytes.
@@ -93,10 +95,12 @@ type Service struct {
 	// Connection returns the id of the connection of users made by hand.
 	Connection func(tenant string) string
 	// Members lists the members of an organization, by creation. It belongs to a package
-	// above this one, as does Leaves, which is told in the transaction that a user is
-	// deleted; that may be nil.
+	// above this one, as do Leaves, which is told in the transaction that a user is
+	// deleted, and Stops, which may refuse that one is deleted or disabled; those two may
+	// be nil.
 	Members func(ctx context.Context, by access.Actor, organization, cursor string, limit int) (users []User, next string, err error)
 	Leaves  func(ctx context.Context, tx *database.Tx, by access.Actor, u User) error
+	Stops   func(ctx context.Context, tx *database.Tx, by access.Actor, u User) error
 	// News, if set, is told in the transaction what has changed in an account, as it was
 	// before: "email_changed", "email_removed", "phone_changed", "phone_removed",
 	// "email_added", "phone_added", "further_email_removed", "further_phone_removed" or
@@ -349,6 +353,11 @@ func (s *Service) update(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := keepOwner(ctx, tx, by.Tenant, old, u); err != nil {
 		return User{}, err
 	}
+	if old.IsActive && !u.IsActive {
+		if err := s.stops(ctx, tx, by, old); err != nil {
+			return User{}, err
+		}
+	}
 	u.ModifiedAt = tx.Now
 	if err := s.rename(ctx, tx, by.Tenant, old, &u, c, keep); err != nil {
 		return User{}, err
@@ -442,6 +451,13 @@ func normalise(c *Change) error {
 	return nil
 }
 
+func (s *Service) stops(ctx context.Context, tx *database.Tx, by access.Actor, u User) error {
+	if s.Stops == nil {
+		return nil
+	}
+	return s.Stops(ctx, tx, by, u)
+}
+
 // Delete removes a user and, through foreign keys, everything that hangs on it.
 // The actor needs users:write, and what is in the user's roles. ErrLastOwner for the
 // tenant's only active owner.
@@ -460,6 +476,9 @@ func (s *Service) Delete(ctx context.Context, tx *database.Tx, by access.Actor, 
 		return err
 	}
 	if err := keepOwner(ctx, tx, by.Tenant, u, User{}); err != nil {
+		return err
+	}
+	if err := s.stops(ctx, tx, by, u); err != nil {
 		return err
 	}
 	s.changed(tx)
