@@ -468,7 +468,7 @@ func TestRulesGiveWhatTheirWriterCouldGive(t *testing.T) {
 		for _, slug := range []string{"owner", "developer"} {
 			rules := []map[string]any{{"group": "Crew", "role_id": w.Demo.Roles[slug].ID}}
 			directory := map[string]any{"name": "By " + slug, "type": "custom", "group_rules": rules}
-			connection := map[string]any{"name": "By " + slug, "kind": "saml", "settings": map[string]any{"group_rules": rules}}
+			connection := map[string]any{"name": "By " + slug, "kind": "saml", "provider": "custom", "settings": map[string]any{"group_rules": rules}}
 			narrow := w.Demo.As(t, access.ConnectionsRead, access.ConnectionsWrite, access.OrganizationsRead)
 			narrow.Post(t, directories, directory).WantError(t, 403, "grant_not_held")
 			narrow.Put(t, directories+"/"+s.dir.ID, map[string]any{"group_rules": rules}).WantError(t, 403, "grant_not_held")
