@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/user"
 )
 
 const memberColumns = `m.organization_id, m.user_id, m.status, m.source, m.break_glass, m.created_at, m.modified_at`
@@ -151,8 +152,7 @@ func hasOwner(ctx context.Context, tx *database.Tx, tenant, organization, owner 
 		SELECT EXISTS (
 			SELECT 1 FROM organization_member_roles r
 			JOIN organization_members m ON m.tenant_id = r.tenant_id AND m.organization_id = r.organization_id AND m.user_id = r.user_id
-			JOIN users u ON u.tenant_id = r.tenant_id AND u.id = r.user_id
-			WHERE r.tenant_id = $1 AND r.organization_id = $2 AND r.role_id = $3 AND m.status = 'active' AND u.is_active)`, tenant, organization, owner).Scan(&found)
+			WHERE r.tenant_id = $1 AND r.organization_id = $2 AND r.role_id = $3 AND m.status = 'active' AND `+user.HasActiveAccount+`)`, tenant, organization, owner).Scan(&found)
 	if err != nil {
 		return false, fmt.Errorf("look for an owner: %w", err)
 	}
@@ -160,29 +160,28 @@ func hasOwner(ctx context.Context, tx *database.Tx, tenant, organization, owner 
 }
 
 // holdOwned locks the organizations that a user is an active owner of and returns them.
-func holdOwned(ctx context.Context, tx *database.Tx, tenant, owner, user string) ([]string, error) {
+func holdOwned(ctx context.Context, tx *database.Tx, tenant, owner, userID string) ([]string, error) {
 	rows, err := tx.Query(ctx, `
 		UPDATE organizations SET modified_at = modified_at
 		WHERE tenant_id = $1 AND id IN (
 			SELECT r.organization_id FROM organization_member_roles r
 			JOIN organization_members m ON m.tenant_id = r.tenant_id AND m.organization_id = r.organization_id AND m.user_id = r.user_id
 			WHERE r.tenant_id = $1 AND r.user_id = $2 AND r.role_id = $3 AND m.status = 'active')
-		RETURNING id`, tenant, user, owner)
+		RETURNING id`, tenant, userID, owner)
 	return database.Collect(rows, err, "hold organizations of owner", scanUserID)
 }
 
 // allOwnedByOthers reports whether each of some organizations has an active owner other
 // than a user.
-func allOwnedByOthers(ctx context.Context, tx *database.Tx, tenant, owner, user string, organizations []string) (all bool, err error) {
+func allOwnedByOthers(ctx context.Context, tx *database.Tx, tenant, owner, userID string, organizations []string) (all bool, err error) {
 	among, arg := tx.Among("$4", organizations)
 	err = tx.QueryRow(ctx, `
 		SELECT NOT EXISTS (
 			SELECT 1 FROM organizations o WHERE o.tenant_id = $1 AND o.id `+among+` AND NOT EXISTS (
 				SELECT 1 FROM organization_member_roles r
 				JOIN organization_members m ON m.tenant_id = r.tenant_id AND m.organization_id = r.organization_id AND m.user_id = r.user_id
-				JOIN users u ON u.tenant_id = r.tenant_id AND u.id = r.user_id
-				WHERE r.tenant_id = $1 AND r.organization_id = o.id AND r.role_id = $2 AND r.user_id <> $3 AND m.status = 'active' AND u.is_active))`,
-		tenant, owner, user, arg).Scan(&all)
+				WHERE r.tenant_id = $1 AND r.organization_id = o.id AND r.role_id = $2 AND r.user_id <> $3 AND m.status = 'active' AND `+user.HasActiveAccount+`))`,
+		tenant, owner, userID, arg).Scan(&all)
 	if err != nil {
 		return false, fmt.Errorf("look for other owners: %w", err)
 	}
@@ -196,8 +195,7 @@ func giveBack(ctx context.Context, tx *database.Tx, tenant, organization, source
 	rows, err := tx.Query(ctx, `
 		INSERT INTO organization_member_roles (tenant_id, organization_id, user_id, source, role_id)
 		SELECT m.tenant_id, m.organization_id, m.user_id, CAST($3 AS TEXT), CAST($4 AS TEXT) FROM organization_members m
-		JOIN users u ON u.tenant_id = m.tenant_id AND u.id = m.user_id
-		WHERE m.tenant_id = $1 AND m.organization_id = $2 AND m.status = 'active' AND u.is_active AND `+isUser+`
+		WHERE m.tenant_id = $1 AND m.organization_id = $2 AND m.status = 'active' AND `+user.HasActiveAccount+` AND `+isUser+`
 		ORDER BY m.user_id LIMIT 1 RETURNING user_id`, append([]any{tenant, organization, source, owner}, args...)...)
 	return database.Collect(rows, err, "give the owner's role back", scanUserID)
 }

@@ -451,6 +451,10 @@ func normalise(c *Change) error {
 	return nil
 }
 
+// HasActiveAccount is the condition, for statements of packages above, that the user of a
+// row m, with the columns tenant_id and user_id, has an account that is active.
+const HasActiveAccount = `EXISTS (SELECT 1 FROM users WHERE users.tenant_id = m.tenant_id AND users.id = m.user_id AND users.is_active)`
+
 func (s *Service) stops(ctx context.Context, tx *database.Tx, by access.Actor, u User) error {
 	if s.Stops == nil {
 		return nil
