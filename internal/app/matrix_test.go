@@ -557,7 +557,7 @@ func TestNoRouteAnswersForADeletedTenant(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		gone := w.Tenant(t, "gone")
 		s := siteAt(t, w, gone, "x")
-		for _, name := range []string{"userid", "useremail", "userName", "id", "importid", "sessionid", "roleId", "permissionid", "link", "trace", "directory", "tenantid", "organizationid", "inviteId", "domain", "directoryid", "groupid", "tokenid"} {
+		for _, name := range []string{"userid", "useremail", "userName", "id", "importid", "sessionid", "roleId", "permissionid", "link", "trace", "directory", "tenantid", "organizationid", "inviteId", "domain", "directoryid", "groupid", "tokenid", "addressid"} {
 			s.values[name] = "x"
 		}
 		drop(t, w, gone)
@@ -580,7 +580,7 @@ func TestNoRouteAnswersForAnUnknownHost(t *testing.T) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
 			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "organizationid": "x", "tenantid": "x", "inviteId": "x", "domain": "x", "roleId": "x", "permissionid": "x", "directory": "x", "directoryid": "x", "groupid": "x", "tokenid": "x",
-			"link": "x", "trace": "x",
+			"link": "x", "trace": "x", "addressid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {
@@ -601,7 +601,7 @@ func TestNoRouteAnswersOverPlainHTTP(t *testing.T) {
 		s := &site{Tenant: w.Demo, values: map[string]string{
 			"tenant": "demo", "name": "demo", "userid": "x", "useremail": "x", "userName": "x", "id": "x", "roleName": "x", "importid": "x", "deviceId": "x", "tmsId": "x", "type": "x", "connection": "x", "$": "",
 			"version": "v", "file...": "cardea.css", "sessionid": "x", "passkeyid": "x", "organizationid": "x", "tenantid": "x", "inviteId": "x", "domain": "x", "roleId": "x", "permissionid": "x", "directory": "x", "directoryid": "x", "groupid": "x", "tokenid": "x",
-			"link": "x", "trace": "x",
+			"link": "x", "trace": "x", "addressid": "x",
 		}}
 		for _, route := range w.Router.Routes() {
 			for _, path := range route.Paths {

@@ -15,7 +15,7 @@ var words = map[string]string{
 	"signed": "signature", "signature": "signature", "signature.certificate": "certificate", "certificates": "certificate", "encrypted": "encryption", "encryption": "encryption",
 	"subject": "name_id", "name_id": "name_id", "confirmation": "confirmation", "confirmation.recipient": "recipient", "confirmation.not_before": "validity", "confirmation.not_on_or_after": "validity",
 	"conditions": "conditions", "conditions.audience": "audience", "conditions.not_before": "validity", "conditions.not_on_or_after": "validity", "audience": "audience",
-	"authn": "authn", "authn.context": "context", "attributes": "attributes",
+	"authn": "authn", "auth_time": "authn", "authn.context": "context", "attributes": "attributes",
 	"profile.subject": "subject", "no_subject": "subject", "profile.email": "email", "settings": "settings", "metadata": "metadata",
 	"discovery": "discovery", "discovery_unreachable": "discovery", "discovery_invalid": "discovery", "discovery_issuer": "discovery",
 	"keys": "keys", "keys_unreachable": "keys", "keys_invalid": "keys", "unknown_key": "keys", "answer": "answer", "answer_issuer": "answer",
