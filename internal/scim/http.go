@@ -46,7 +46,7 @@ func (s *Service) mountManagement(r *web.Router) {
 		{Method: "GET", Paths: []string{all}, Needs: read, Endpoint: web.JSON(http.StatusOK, s.getDirectories),
 			Doc: web.Doc{Summary: "List the directories of an organization", Text: "By creation, at most 20.", Example: []form{exampleForm}}},
 		{Method: "POST", Paths: []string{all}, Needs: write, Endpoint: web.JSON(http.StatusCreated, s.postDirectory),
-			Doc: web.Doc{Summary: "Create a directory", Text: "It has no token yet: make one, and enter both base_url and token at the other side.", Errors: append(made, ErrFull), Request: exampleWanted, Example: exampleForm}},
+			Doc: web.Doc{Summary: "Create a directory", Text: "It has no token yet: make one, and enter both base_url and token at the other side. Rules that give a role take organizations:write as well.", Errors: append(made, ErrFull), Request: exampleWanted, Example: exampleForm}},
 		{Method: "GET", Paths: []string{one}, Needs: read, Endpoint: web.JSON(http.StatusOK, s.getDirectory),
 			Doc: web.Doc{Summary: "Get a directory", Errors: missing, Example: exampleForm}},
 		{Method: "PUT", Paths: []string{one}, Needs: write, Endpoint: web.JSON(http.StatusOK, s.putDirectory),
@@ -519,7 +519,7 @@ var (
 		ID: "6694c133565dfee5166d1cd1", OrganizationID: "6694c133565dfee5166d1cd0", Name: "Entra ID", Type: "azure_ad", State: Active,
 		GroupRules: []Rule{{"Administrators", "6694c133565dfee5166d1cb9"}}, CreatedAt: exampleMade, ModifiedAt: exampleMade,
 	}, "https://shop.example.com/scim/v2/6694c133565dfee5166d1cd1")
-	exampleWanted      = json.RawMessage(`{"name":"Entra ID","type":"azure_ad","group_rules":[{"group":"Administrators","role_id":"6694c133565dfee5166d1cb9"}]}`)
+	exampleWanted      = json.RawMessage(`{"name":"Entra ID","type":"azure_ad"}`)
 	exampleChange      = json.RawMessage(`{"state":"disabled"}`)
 	exampleTokenWanted = json.RawMessage(`{"overlap_seconds":86400}`)
 	exampleToken       = tokenForm{ID: "6694c133565dfee5166d1cd2", Token: "scim_…", Hint: "7K2Q", CreatedAt: exampleMade}

@@ -85,7 +85,7 @@ func (up *upstream) idToken(t *testing.T, now time.Time, nonce string) string {
 		t.Error(err)
 		return ""
 	}
-	claims := map[string]any{"iss": up.URL, "aud": "cardea", "sub": "1", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "nonce": nonce, "name": "Ann There"}
+	claims := map[string]any{"iss": up.URL, "aud": "cardea", "sub": "1", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "nonce": nonce, "auth_time": now.Unix(), "name": "Ann There"}
 	maps.Copy(claims, up.claims)
 	body, err := json.Marshal(claims)
 	if err != nil {
