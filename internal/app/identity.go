@@ -239,7 +239,7 @@ func isPage(path string) bool {
 			return true
 		}
 	}
-	return strings.HasPrefix(path, "/saml/") && (strings.HasSuffix(path, "/acs") || strings.HasSuffix(path, "/slo"))
+	return strings.HasPrefix(path, "/saml/") && (strings.HasSuffix(path, "/acs") || strings.HasSuffix(path, "/slo") || strings.HasSuffix(path, "/leave"))
 }
 
 func (a *App) closeIdentity() (err error) {
