@@ -67,7 +67,7 @@ screenshots: ## take pictures of all hosted pages, to look at (360 and 1280 pixe
 
 .PHONY: clean
 clean: ## remove what was built; the developer's data in .cardea stays
-	rm -rf bin e2e/clients/node_modules e2e/clients/runtime/node_modules e2e/upstream/node_modules
+	rm -rf bin e2e/clients/node_modules e2e/clients/runtime/node_modules e2e/upstream/node_modules e2e/scim/venv
 
 # Always asked of go, which knows better than make whether it is up to date.
 .PHONY: $(withpostgres)

@@ -256,21 +256,36 @@ func (s *Service) findPage(ctx context.Context, tenant, directory string, k *kin
 // what they skip, in entries of the index.
 func (s *Service) page(ctx context.Context, t table, w *where, q query, column string) (out found, err error) {
 	key := fmt.Sprintf("%q", append([]any{t.kind.Name, w.text, column, q.descending}, w.args...))
-	out.total, err = s.totals.Get(s.DB.Now(), key, func() (int64, error) { return count(ctx, s.DB, "SELECT count(*) "+w.text, w.args) })
-	if err != nil || q.count == 0 || int64(q.start) > out.total {
+	counted := func() (int64, error) { return count(ctx, s.DB, "SELECT count(*) "+w.text, w.args) }
+	if q.count == 0 {
+		out.total, err = counted()
 		return out, err
 	}
 	after, err := s.seek(ctx, t, w, q, column, key)
 	if err != nil {
 		return out, err
 	}
+	if q.start > 1 && after == nil { // the list ends before
+		out.total, err = counted()
+		return out, err
+	}
 	rows, err := s.read(ctx, t, w, q, column, after, q.count, 0)
+	if err != nil {
+		return out, err
+	}
 	for _, r := range rows {
 		out.ids = append(out.ids, r.id)
 	}
 	if len(rows) > 0 {
 		s.places.keep(key, q.start+len(rows), rows[len(rows)-1], s.DB.Now())
 	}
+	seen := int64(q.start - 1 + len(rows))
+	if q.start == 1 && len(rows) < q.count { // these are all
+		out.total = seen
+		return out, nil
+	}
+	out.total, err = s.totals.Get(s.DB.Now(), key, counted)
+	out.total = max(out.total, seen)
 	return out, err
 }
 
@@ -280,7 +295,7 @@ type mark struct {
 	id    string
 }
 
-// seek returns the place before a page.
+// seek returns the place before a page, nil if it is the first or the list ends before.
 func (s *Service) seek(ctx context.Context, t table, w *where, q query, column, key string) (*mark, error) {
 	if q.start <= 1 {
 		return nil, nil

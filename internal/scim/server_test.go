@@ -171,6 +171,29 @@ func TestListIsPaged(t *testing.T) {
 	})
 }
 
+// How many there are may have been counted a moment before. What was made since is
+// there for whoever made it.
+func TestListHasWhatWasJustMade(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		s := newSite(t, w, w.Demo, "Acme")
+		for i := range 4 {
+			for _, query := range []string{"", "?count=0", "?count=9&startIndex=2", "?startIndex=5", "?sortBy=displayName"} {
+				if n := s.total(t, "/Groups"+query); n != i {
+					t.Errorf("%q says %d groups of %d", query, n, i)
+				}
+			}
+			id := s.made(t, "/Groups", fmt.Sprintf(`{"displayName": "g%d"}`, i))
+			list := s.get(t, "/Groups").Want(t, 200).Object(t)
+			if at(list, "Resources", i, "id") != id {
+				t.Errorf("group %d is not in the list: %v", i, list)
+			}
+			if got := at(s.get(t, fmt.Sprintf("/Groups?count=1&startIndex=%d", i+1)).Want(t, 200).Object(t), "Resources", 0, "id"); got != id {
+				t.Errorf("on a page of its own there is %v, want %s", got, id)
+			}
+		}
+	})
+}
+
 func TestFiltersAgreeWithTheDatabase(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		s := newSite(t, w, w.Demo, "Acme")
