@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +23,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-id/cardea/internal/secret/passhash"
+	"github.com/cardea-id/cardea/internal/sso/samlxml"
+	"github.com/cardea-id/cardea/internal/testidp"
 )
 
 // The program's own parts are tested from inside: it is a command, and exports
@@ -365,5 +371,40 @@ func TestKeysRefuse(t *testing.T) {
 	}
 	if _, err := k.check(good, want{alg: "ES256", typ: "JWT"}); err == nil {
 		t.Error("an access token was taken for an ID token")
+	}
+}
+
+// What the provider of the companies signs is taken by whoever verifies, and a changed one
+// is not.
+func TestSAMLResponseIsTaken(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	key, err := testidp.NewKey(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(key.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const acs, audience = "https://big.bench.test/saml/1/acs", "https://big.bench.test/saml/1/metadata"
+	text, err := samlResponse(key, "_request", acs, audience, "ann@one.example", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := samlxml.Expect{
+		SP: samlxml.SP{EntityID: audience, ACS: acs}, IdP: samlxml.IdP{EntityID: idpEntity, SSORedirect: idpAddress, Certificates: []*x509.Certificate{certificate}},
+		RequestID: "_request", RequestedAt: now.Add(-time.Second), Now: now.Add(time.Second), Skew: time.Minute,
+	}
+	a, _, err := samlxml.Verify(raw, expect)
+	if err != nil || len(a.Attributes) != 5 || !slices.Equal(a.Attributes[0].Values, []string{"ann@one.example"}) {
+		t.Errorf("it is not taken: %v, %v", a.Attributes, err)
+	}
+	if _, _, err := samlxml.Verify(bytes.Replace(raw, []byte("ann@"), []byte("eve@"), 1), expect); err == nil {
+		t.Error("a changed one is taken")
 	}
 }

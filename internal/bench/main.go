@@ -8,6 +8,10 @@
 //	rows.go        what is asked of the product, row by row
 //	signin.go      applications, sessions, grants and passwords to ask with
 //	signinrows.go  what is asked with them, row by row
+//	factors.go     passkeys and codes of authenticator apps
+//	provision.go   directories that bring users
+//	enterprise.go  many organizations, some with a connection of their own
+//	samlrows.go    how their people sign in
 //	browser.go     signing in as a browser does
 //	keys.go        what tokens must say, and by which key
 //	load.go        windows, rates and percentiles

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,6 +45,8 @@ type place struct {
 	sample  sample
 	signIn  signIn
 	first   float64 // pages a second at the beginning of the list
+
+	newcomers atomic.Int64 // whom create has asked for, of the product or the control
 
 	postmaster int // PostgreSQL's first process, 0 on SQLite
 }

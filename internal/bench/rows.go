@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -168,7 +167,7 @@ type measuredRow struct {
 
 // rows measures what is asked of the full database. Passwords come last: see there.
 func (p *place) rows(ctx context.Context) error {
-	err := p.measureAll(ctx, p.lists, p.lookups, p.searches, p.pageNumbers, p.documents, p.credentials, p.introspections, p.sessionChecks, p.refreshes, p.factors, p.creations, p.provisions)
+	err := p.measureAll(ctx, p.lists, p.lookups, p.searches, p.pageNumbers, p.documents, p.credentials, p.introspections, p.sessionChecks, p.refreshes, p.factors, p.creations, p.provisions, p.enterprises)
 	if err == nil {
 		err = p.firstSync(ctx)
 	}
@@ -390,13 +389,14 @@ func (p *place) creations() []measuredRow {
 		control: p.create("/users", "localhost", nil)}}
 }
 
+// newcomersAt is behind everybody who was imported.
+const newcomersAt = 20_000_000
+
 // create asks for users nobody has been before.
 func (p *place) create(target, host string, headers [][2]string) script {
-	var last atomic.Int64
-	last.Store(20_000_000)
 	return func(c *conn, _ int) func() error {
 		return func() error {
-			u := personOf(p.seed, int(last.Add(1)))
+			u := personOf(p.seed, newcomersAt+int(p.newcomers.Add(1)))
 			body := fmt.Appendf(nil, `{"email":%q,"first_name":%q,"last_name":%q,"raw_attributes":{"plan":%q,"locale":"en-GB"}}`, u.email, u.first, u.last, u.plan)
 			r := encode("POST", target, host, headers, body)
 			r.check = has(`"email":"`+u.email+`"`, 1)
