@@ -83,7 +83,7 @@ func (a *App) buildIdentity() (err error) {
 	a.MFA = &mfa.Service{DB: a.DB, Box: a.Tenants.Box, Limits: limits}
 	a.Social = &social.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf}
 	a.Tenants.Social = a.Social.Ways
-	a.SSO = &sso.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf, Organization: a.requireOrganization, Proves: a.Orgs.Proves, MayGrant: a.Orgs.MayGrant, Log: a.Log}
+	a.SSO = &sso.Service{DB: a.DB, Box: a.Tenants.Box, Outbound: a.Outbound, Origin: a.originOf, Organization: a.requireOrganization, Proves: a.Orgs.Proves, Application: a.Tenants.ActiveApplication, MayGrant: a.Orgs.MayGrant, Log: a.Log}
 	a.Users.Members, a.Users.Leaves, a.Users.Stops = a.Orgs.ListUsers, a.Orgs.UserLeaves, a.Orgs.UserStops
 	a.SignIn = &signin.Service{
 		DB: a.DB, Log: a.Log, Tenants: a.Tenants, Users: a.Users, Sessions: a.Sessions, Tokens: a.Tokens, Passkeys: a.Passkeys, Codes: a.Codes, Notify: a.Notify,

@@ -77,10 +77,11 @@ type oauthFlags struct {
 	Grant      []string `sep:"none" placeholder:"TYPE" help:"Grant type it may use, in place of the usual ones; may be repeated."`
 	Scope      []string `sep:"none" placeholder:"SCOPE" help:"Scope it may have for itself; may be repeated."`
 	LogoutURI  []string `sep:"none" placeholder:"URL" help:"Where signing out may lead to; may be repeated."`
+	LoginURI   string   `placeholder:"URL" help:"Where somebody begins who comes from elsewhere, such as an organization's identity provider."`
 }
 
 func (f oauthFlags) settings() tenant.OAuth {
-	o := tenant.OAuth{ThirdParty: f.ThirdParty, GrantTypes: f.Grant, Scopes: f.Scope, PostLogoutRedirectURIs: f.LogoutURI}
+	o := tenant.OAuth{ThirdParty: f.ThirdParty, GrantTypes: f.Grant, Scopes: f.Scope, PostLogoutRedirectURIs: f.LogoutURI, InitiateLoginURI: f.LoginURI}
 	if f.Public {
 		o.AuthMethod = tenant.AuthNone
 	}

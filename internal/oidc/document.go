@@ -207,7 +207,7 @@ func (m *registration) staysAt(clientID string) error {
 			return errRedirect.Because("not on the client's own server")
 		}
 	}
-	for _, address := range []string{m.JWKSURI, m.BackchannelLogoutURI, m.FrontchannelLogoutURI, m.PolicyURI, m.TermsURI} {
+	for _, address := range []string{m.JWKSURI, m.InitiateLoginURI, m.BackchannelLogoutURI, m.FrontchannelLogoutURI, m.PolicyURI, m.TermsURI} {
 		if address != "" && !isOwn(address) {
 			return errMetadata.Because("an address that is not on the client's own server")
 		}

@@ -41,6 +41,7 @@ type registration struct {
 	PolicyURI              string          `json:"policy_uri,omitempty"`
 	TermsURI               string          `json:"tos_uri,omitempty"`
 	PostLogoutRedirectURIs []string        `json:"post_logout_redirect_uris,omitempty"`
+	InitiateLoginURI       string          `json:"initiate_login_uri,omitempty"`
 	BackchannelLogoutURI   string          `json:"backchannel_logout_uri,omitempty"`
 	FrontchannelLogoutURI  string          `json:"frontchannel_logout_uri,omitempty"`
 	IDTokenAlg             string          `json:"id_token_signed_response_alg,omitempty" doc:"RS256 (the default), ES256 or EdDSA"`
@@ -69,6 +70,7 @@ type registered struct {
 	PolicyURI             string   `json:"policy_uri,omitempty"`
 	TermsURI              string   `json:"tos_uri,omitempty"`
 	PostLogoutURIs        []string `json:"post_logout_redirect_uris,omitempty"`
+	InitiateLoginURI      string   `json:"initiate_login_uri,omitempty"`
 	BackchannelLogoutURI  string   `json:"backchannel_logout_uri,omitempty"`
 	BackchannelSession    bool     `json:"backchannel_logout_session_required,omitempty" doc:"Logout tokens always name the session"`
 	FrontchannelLogoutURI string   `json:"frontchannel_logout_uri,omitempty"`
@@ -139,7 +141,7 @@ func (m registration) application() (tenant.Application, error) {
 	}
 	app := tenant.Application{Name: m.Name, RedirectURIs: m.RedirectURIs, OAuth: tenant.OAuth{
 		ApplicationType: m.ApplicationType, AuthMethod: m.AuthMethod, JWKS: m.JWKS, JWKSURI: m.JWKSURI, GrantTypes: m.GrantTypes, ThirdParty: true,
-		PostLogoutRedirectURIs: m.PostLogoutRedirectURIs, BackchannelLogoutURI: m.BackchannelLogoutURI, FrontchannelLogoutURI: m.FrontchannelLogoutURI,
+		PostLogoutRedirectURIs: m.PostLogoutRedirectURIs, InitiateLoginURI: m.InitiateLoginURI, BackchannelLogoutURI: m.BackchannelLogoutURI, FrontchannelLogoutURI: m.FrontchannelLogoutURI,
 		LogoURI: m.LogoURI, PolicyURI: m.PolicyURI, TermsURI: m.TermsURI, IDTokenAlg: m.IDTokenAlg, RequirePAR: m.RequirePAR, RequireDPoP: m.RequireDPoP,
 	}}
 	if app.Name == "" {
@@ -183,6 +185,7 @@ func answerTo(in registration, app tenant.Application, key string) registered {
 		ApplicationType: cmp.Or(app.OAuth.ApplicationType, "web"), AuthMethod: cmp.Or(in.AuthMethod, "client_secret_basic"), GrantTypes: app.Grants(),
 		ResponseTypes: []string{"code"}, Scope: cmp.Or(in.Scope, strings.Join(token.Scopes, " ")), JWKSURI: app.OAuth.JWKSURI,
 		LogoURI: app.OAuth.LogoURI, PolicyURI: app.OAuth.PolicyURI, TermsURI: app.OAuth.TermsURI, PostLogoutURIs: app.OAuth.PostLogoutRedirectURIs,
+		InitiateLoginURI:     app.OAuth.InitiateLoginURI,
 		BackchannelLogoutURI: app.OAuth.BackchannelLogoutURI, BackchannelSession: app.OAuth.BackchannelLogoutURI != "",
 		FrontchannelLogoutURI: app.OAuth.FrontchannelLogoutURI, FrontchannelSession: app.OAuth.FrontchannelLogoutURI != "",
 		IDTokenAlg: cmp.Or(app.OAuth.IDTokenAlg, "RS256"), SubjectType: "public", RequirePAR: app.OAuth.RequirePAR, RequireDPoP: app.OAuth.RequireDPoP,

@@ -50,6 +50,7 @@ type Invitation struct {
 // without having been asked. The form sends "flow".
 type SSOContinue struct {
 	View
+	App          App // where they land; without a name in their account
 	Organization Organization
 	Person       Person
 	Flow         string

@@ -210,6 +210,8 @@ type PortalConnection struct {
 	Issuer, ClientID                 string
 	HasSecret                        bool
 	IssuerLabel, IDLabel, SecretName string
+	HasDirectories                   bool // the provider has directories, and Directories are those taken, one a line
+	Directories                      string
 
 	// Step map. The form sends "attribute_<name>" of each, "group_attribute", and
 	// "group_<n>" with "role_<n>".
@@ -224,8 +226,20 @@ type PortalConnection struct {
 	TestAction   string // empty while something is missing
 	StateAction  string // sends "state"
 	DeleteAction string
+	More         *PortalMore // nil of a connection that has none of it
 	Tests        []PortalTest
 	Tested       bool // the newest test went well
+}
+
+// PortalMore are settings of a connection that most leave as they are. The form sends
+// "begin_there", "land" with an application's id, and "logout_there".
+type PortalMore struct {
+	Action      string
+	BeginThere  bool
+	Land        string           // the application; empty for people's own account
+	Lands       []ProviderChoice // applications to land at
+	CanLogout   bool             // the provider has an address for it
+	LogoutThere bool
 }
 
 // A test leads to the provider by way of a redirect.

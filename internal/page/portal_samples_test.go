@@ -50,13 +50,14 @@ func portalSamples(v page.View) map[string]page.Page {
 	send.PortalView, send.SendAction, send.EntityID, send.Certificates = wrong, base+"/connections/1/provider", "https://sts.windows.net/acme/", certificates[:2]
 	send.Do = []page.Do{{Key: "portal.do.take", Where: "SAML Certificates", What: "App Federation Metadata Url"}}
 	openid := with(page.StepSend, 1)
-	openid.IsSAML, openid.SendAction, openid.IssuerLabel, openid.IDLabel, openid.SecretName, openid.HasSecret = false, base+"/connections/1/provider", "Issuer", "Client ID", "Client secret", true
+	openid.IsSAML, openid.SendAction, openid.IssuerLabel, openid.IDLabel, openid.SecretName, openid.HasSecret, openid.HasDirectories, openid.Directories = false, base+"/connections/1/provider", "Issuer", "Client ID", "Client secret", true, true, "72f988bf-86f1-41af-91ab-2d7cd011db47"
 	mapping := with(page.StepMap, 2)
 	mapping.MapAction, mapping.Rules, mapping.Roles, mapping.Seen = base+"/connections/1/attributes", rules, roles, seen
 	mapping.Do = []page.Do{{Key: "portal.do.attributes", Where: "Attributes & Claims", Values: []page.CopyValue{{Label: "emailaddress", Value: "user.mail"}}}}
 	mapping.Attributes = []page.PortalAttribute{{Name: "email", Label: v.Text("portal.a_email")}, {Name: "first_name", Label: v.Text("portal.a_first")}, {Name: "last_name", Label: v.Text("portal.a_last"), Value: "sn"}}
 	test := with(page.StepTest, 3)
 	test.TestAction, test.StateAction, test.DeleteAction, test.Tested = base+"/connections/1/test", base+"/connections/1/state", base+"/connections/1/delete", true
+	test.More = &page.PortalMore{Action: base + "/connections/1/more", BeginThere: true, Land: "2", Lands: []page.ProviderChoice{{Value: "1", Name: "Shop"}, {Value: "2", Name: "Tickets"}}, CanLogout: true, LogoutThere: true}
 	test.Tests = []page.PortalTest{{URL: base + "/t", At: v.Now.Add(-time.Minute), Test: true, OK: true}, {URL: base + "/t", At: v.Now.Add(-time.Hour), Test: true, Text: "The response was made for another Entity ID than ours."}}
 	on := with(page.StepTest, 3)
 	on.Status, on.StateAction, on.TestAction = page.StateActive, base+"/connections/1/state", base+"/connections/1/test"

@@ -200,7 +200,7 @@ func samples(v page.View) map[string]page.Page {
 		"invitation":            &page.Invitation{View: v, Organization: page.Organization{Name: "Acme"}, Address: "ann@northwind.example", Token: "t0ken", Action: "/invitation"},
 		"invitation.self":       &page.Invitation{View: v, Organization: page.Organization{Name: "Acme", LogoURL: "/logo.svg"}, Address: "ann@northwind.example", Person: ann, Token: "t0ken", Action: "/invitation", SwitchAction: "/switch"},
 		"invitation.other":      &page.Invitation{View: v, Organization: page.Organization{Name: "Acme"}, Address: "ann@northwind.example", Person: bo, Other: true, Token: "t0ken", Action: "/invitation", SwitchAction: "/switch"},
-		"sso-continue":          &page.SSOContinue{View: v, Organization: page.Organization{Name: "Acme"}, Person: ann, Flow: "t0ken", Action: "/continue", BackURL: "/signin"},
+		"sso-continue":          &page.SSOContinue{View: v, App: page.App{Name: "Shop"}, Organization: page.Organization{Name: "Acme"}, Person: ann, Flow: "t0ken", Action: "/continue", BackURL: "/signin"},
 
 		"second-choice":      &page.SecondChoice{View: v, App: app, BackURL: "/signin", Ways: []page.SecondWay{{Kind: "totp", URL: "/t"}, {Kind: "sms", Address: "••• 678", Action: "/s"}, {Kind: "email", Address: "a•••@northwind.example", Action: "/s"}, {Kind: "backup_code", URL: "/b"}}},
 		"second-code":        &page.SecondCode{View: v, Kind: "totp", Action: "/second", Remember: true, OtherURL: "/choose", BackURL: "/signin"},

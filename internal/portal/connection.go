@@ -168,6 +168,7 @@ func (s *Service) fillProvider(p *page.PortalConnection, c sso.Connection, own s
 	p.SendAction = own + "/provider"
 	p.GivenURL, p.EntityID, p.Certificates = c.Settings.MetadataURL, c.Settings.IdP.EntityID, s.certificates(c)
 	p.Issuer, p.ClientID, p.HasSecret = c.Settings.Issuer, c.Settings.ClientID, c.HasSecret
+	p.HasDirectories, p.Directories = c.Provider == entra && c.Kind == sso.OIDC, strings.Join(c.Settings.Directories, "\n")
 	p.IssuerLabel, p.IDLabel, p.SecretName = "Issuer", "Client ID", "Client secret"
 }
 
@@ -218,10 +219,16 @@ func (s *Service) save(ctx context.Context, v *visit, c sso.Connection, do func(
 	})
 }
 
+// entra is the provider whose issuer may be that of many directories.
+const entra = "entra"
+
 func (s *Service) postProvider(w http.ResponseWriter, r *http.Request, v *visit) error {
 	return s.change(w, r, v, page.StepSend, page.StepMap, func(c *sso.Connection) (string, error) {
 		if c.Kind == sso.OIDC {
 			c.Settings.Issuer, c.Settings.ClientID = strings.TrimSpace(r.PostFormValue("issuer")), strings.TrimSpace(r.PostFormValue("client_id"))
+			if c.Provider == entra {
+				c.Settings.Directories = strings.Fields(strings.ReplaceAll(r.PostFormValue("directories"), ",", " "))
+			}
 			return strings.TrimSpace(r.PostFormValue("client_secret")), nil
 		}
 		raw, err := sent(r, "file", "metadata")

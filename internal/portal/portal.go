@@ -88,6 +88,7 @@ func (s *Service) Mount(r *web.Router) {
 		{"GET", one, "Page: set a connection up", sets, s.pageConnection, problems{sso.ErrNotFound}},
 		{"POST", one + "/provider", "Form: what a connection's provider is", sets, s.postProvider, problems{sso.ErrNotFound, sso.ErrInvalid, ErrMetadata}},
 		{"POST", one + "/attributes", "Form: attributes and groups of a connection", sets, s.postAttributes, problems{sso.ErrNotFound, sso.ErrInvalid, ErrRules}},
+		{"POST", one + "/more", "Form: further settings of a connection", sets, s.postMore, problems{sso.ErrNotFound, sso.ErrInvalid, sso.ErrChanged}},
 		{"POST", one + "/test", "Form: test a connection", sets, s.postTest, problems{sso.ErrNotFound, sso.ErrRefused, sso.ErrDisabled}},
 		{"GET", one + "/tests/{trace}", "Page: an attempt at a connection", sets, s.pageTrace, problems{sso.ErrNotFound, sso.ErrTrace}},
 		{"POST", one + "/state", "Form: switch a connection on or off", sets, s.postState, problems{sso.ErrNotFound, sso.ErrIncomplete}},

@@ -21,6 +21,10 @@ func (s *Service) fillTests(ctx context.Context, v *visit, p *page.PortalConnect
 	if c.State != sso.Active {
 		p.DeleteAction = own + "/delete"
 	}
+	var err error
+	if p.More, err = s.more(ctx, v, c, own); err != nil {
+		return err
+	}
 	traces, err := s.Connections.Traces(ctx, s.DB, v.by, v.org.ID, c.ID, "", shownTests)
 	for i, t := range traces {
 		if i == 0 {

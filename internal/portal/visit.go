@@ -220,7 +220,7 @@ func (v *visit) to(w http.ResponseWriter, r *http.Request, path, notice string) 
 var fields = map[string]string{
 	"settings.metadata_url": "metadata_url", "settings.issuer": "issuer", "settings.client_id": "client_id", "client_secret": "client_secret",
 	"settings.group_rules": "rules", "group_rules": "rules", "domain": "domain", "metadata": "metadata", "certificate": "certificate", "rules": "rules",
-	"settings.attributes": "attribute_email", "settings.group_attribute": "group_attribute",
+	"settings.attributes": "attribute_email", "settings.directories": "directories", "settings.target": "land", "settings.group_attribute": "group_attribute",
 }
 
 // again renders a page once more with what was wrong. What is no problem is an error,

@@ -1,21 +1,26 @@
 package portal_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
+	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/portal"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/sso"
+	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/testidp"
 )
 
@@ -113,6 +118,101 @@ func TestSingleSignOnIsSetUpByALink(t *testing.T) {
 		b.Submit(t, b.Get(t, at+"?step=test"), at+"/state", "active", "no").WantText(t, "Switched off.")
 		b.Submit(t, b.Get(t, at+"?step=test"), at+"/delete").At(t, portal.Path+l.ID+"/connections")
 	})
+}
+
+// What most leave as it is can be set by a link, too, and leads nowhere but to the
+// tenant's own applications.
+func TestMoreIsSetUpByALink(t *testing.T) {
+	apptest.RunDev(t, func(t *testing.T, w *apptest.World) {
+		acme := company(t, w, "Acme")
+		b, l := open(t, w, acme)
+		id := newConnection(t, b, l)
+		at := portal.Path + l.ID + "/connections/" + id
+		if _, ok := b.Get(t, at+"?step=test").Form(at + "/more"); ok {
+			t.Error("settings are shown before the provider is known")
+		}
+		b.Submit(t, b.Get(t, at+"?step=send"), at+"/provider", "metadata", metadata(t, w)).At(t, at)
+		ours := application(t, w, tenant.Application{Name: "Tickets", OAuth: tenant.OAuth{InitiateLoginURI: "https://tickets.example/login"}})
+		theirs := application(t, w, tenant.Application{Name: "Strangers", RedirectURIs: []string{"https://strangers.example/"}, OAuth: tenant.OAuth{ThirdParty: true, InitiateLoginURI: "https://strangers.example/login"}})
+		p := b.Get(t, at+"?step=test").WantText(t, "More settings", "Tickets")
+		if strings.Contains(p.Text(), "Strangers") {
+			t.Error("an application of others is offered")
+		}
+		fill := func(pairs ...string) apptest.Page {
+			return b.Submit(t, b.Get(t, at+"?step=test"), at+"/more", pairs...)
+		}
+		for _, land := range []string{theirs.ID, "https://evil.example/", "nothing"} {
+			fill("begin_there", "yes", "land", land).Want(t, http.StatusBadRequest)
+		}
+		if got := find(t, w, acme.ID, id).Settings; got.AllowUnsolicited || got.Target != (sso.Target{}) {
+			t.Fatalf("refused, and kept: %+v", got)
+		}
+		fill("begin_there", "yes", "land", ours.ID).At(t, at).WantText(t, "Saved.")
+		if got := find(t, w, acme.ID, id).Settings; !got.AllowUnsolicited || got.Target != (sso.Target{ApplicationID: ours.ID}) {
+			t.Errorf("got %+v", got)
+		}
+		fill("begin_there", "", "land", "").At(t, at)
+		c := find(t, w, acme.ID, id)
+		if c.Settings.AllowUnsolicited || c.Settings.Target != (sso.Target{}) || c.Settings.NoLogout {
+			t.Errorf("got %+v", c.Settings)
+		}
+		c.Settings.IdP.SLORedirect = "https://idp.example/slo"
+		save(t, w, c)
+		for _, told := range []string{"", "yes"} {
+			fill("logout_there", told).At(t, at)
+			if got := find(t, w, acme.ID, id).Settings.NoLogout; got != (told == "") {
+				t.Errorf("no_logout is %t after %q", got, told)
+			}
+		}
+	})
+}
+
+// save writes a connection as somebody with the API would.
+func save(t *testing.T, w *apptest.World, c sso.Connection) {
+	t.Helper()
+	by := access.System(w.Demo.ID)
+	p, err := w.SSO.Prepare(t.Context(), by, c, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(t, func(ctx context.Context, tx *database.Tx) error {
+		_, err := w.SSO.Save(ctx, tx, by, p)
+		return err
+	})
+	w.Clock.Advance(2 * time.Second)
+}
+
+// An issuer of all directories needs the names of those that are taken.
+func TestDirectoriesOfEntraAreSetUpByALink(t *testing.T) {
+	apptest.RunDev(t, func(t *testing.T, w *apptest.World) {
+		acme := company(t, w, "Acme")
+		b, l := open(t, w, acme, "sso")
+		all := portal.Path + l.ID + "/connections"
+		at := b.Submit(t, b.Get(t, all), all, "provider", "oidc:entra").URL.Path
+		id := strings.TrimPrefix(at, all+"/")
+		fill := func(directories string) apptest.Page {
+			return b.Submit(t, b.Get(t, at+"?step=send").WantText(t, "Directory (tenant) IDs"), at+"/provider",
+				"issuer", "https://login.microsoftonline.com/organizations/v2.0", "client_id", "x", "client_secret", "y", "directories", directories)
+		}
+		fill("everybody").Want(t, http.StatusBadRequest)
+		fill("").At(t, at)
+		b.Submit(t, b.Get(t, at+"?step=test"), at+"/state", "active", "yes").Want(t, http.StatusBadRequest)
+		fill("72F988BF-86F1-41AF-91AB-2D7CD011DB47\n 11111111-2222-3333-4444-555555555555 ").At(t, at)
+		want := []string{"72f988bf-86f1-41af-91ab-2d7cd011db47", "11111111-2222-3333-4444-555555555555"}
+		if got := find(t, w, acme.ID, id).Settings.Directories; !slices.Equal(got, want) {
+			t.Errorf("got %v", got)
+		}
+		b.Submit(t, b.Get(t, at+"?step=test"), at+"/state", "active", "yes").WantText(t, "Switched on.")
+	})
+}
+
+func application(t *testing.T, w *apptest.World, a tenant.Application) (made tenant.Application) {
+	t.Helper()
+	w.Write(t, func(ctx context.Context, tx *database.Tx) (err error) {
+		made, _, err = w.Tenants.CreateApplication(ctx, tx, access.System(w.Demo.ID), a)
+		return err
+	})
+	return made
 }
 
 func TestOpenIDConnectIsSetUpByALink(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/sso"
 	"github.com/cardea-id/cardea/internal/sso/samlxml"
+	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/testidp"
 )
 
@@ -140,11 +141,7 @@ func TestSAMLWithoutARequestAsksFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dev(t, func(t *testing.T, b *bench) {
 				e, _ := b.saml(t, func(s *sso.Settings) { s.AllowUnsolicited = allowed })
-				us, err := b.SSO.Us(t.Context(), b.Demo.ID, e.c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				p := b.answer(t, b.Get(t, testidp.Path+"/saml?"+url.Values{"acs": {us.ACS}, "audience": {us.EntityID}}.Encode()))
+				p := b.begunThere(t, e)
 				b.wantIn(t, false)
 				if !allowed {
 					if p.Status < 400 {
@@ -159,4 +156,81 @@ func TestSAMLWithoutARequestAsksFirst(t *testing.T) {
 			})
 		})
 	}
+}
+
+// begunThere has the test identity provider send Ann to a connection without a request,
+// with a RelayState that would lead her elsewhere.
+func (b *bench) begunThere(t *testing.T, e *enterprise) apptest.Page {
+	t.Helper()
+	us, err := b.SSO.Us(t.Context(), b.Demo.ID, e.c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := url.Values{"acs": {us.ACS}, "audience": {us.EntityID}, "RelayState": {"https://evil.example/"}}
+	return b.answer(t, b.Get(t, testidp.Path+"/saml?"+asked.Encode()))
+}
+
+// The application begins a request of its own where the person lands, who is in there
+// without being asked again, and in the organization.
+func TestProviderBegunSignInEndsAtTheApplication(t *testing.T) {
+	dev(t, func(t *testing.T, b *bench) {
+		b.spa(t)
+		app := b.startsAt(t, "https://app.example.com/login?from=sso")
+		e, _ := b.saml(t, func(s *sso.Settings) {
+			s.AllowUnsolicited, s.Target = true, sso.Target{ApplicationID: app.ID}
+		})
+		asked := b.begunThere(t, e).WantText(t, "Continue signing in?", annThere, "to continue to "+app.Name)
+		b.wantIn(t, false)
+		landed := b.Submit(t, asked, "/signin/sso")
+		if got, want := landed.Location().String(), "https://app.example.com/login?from=sso&iss="+url.QueryEscape("https://"+apptest.BaseHost); got != want {
+			t.Fatalf("landed at %q, want %q", got, want)
+		}
+		b.wantIn(t, true)
+		wantIn(t, b.swap(t, b.authorize(t)).Access, e.Organization)
+
+		other := b.another()
+		waiting := other.begunThere(t, e)
+		b.startsAt(t, "")
+		other.Submit(t, waiting, "/signin/sso").Want(t, http.StatusBadRequest)
+		other.wantIn(t, false)
+	})
+}
+
+// What the application asks for is asked before anybody lands there.
+func TestProviderBegunSignInAsksForWhatTheApplicationAsks(t *testing.T) {
+	dev(t, func(t *testing.T, b *bench) {
+		app := b.startsAt(t, "https://app.example.com/login")
+		e, _ := b.saml(t, func(s *sso.Settings) {
+			s.AllowUnsolicited, s.Target = true, sso.Target{ApplicationID: app.ID}
+		})
+		app.OAuth.SecondFactor = tenant.MFARequired
+		b.saveApplication(t, app)
+		p := b.Submit(t, b.begunThere(t, e), "/signin/sso")
+		if p.Status == http.StatusSeeOther {
+			p = b.Get(t, p.Location().String())
+		}
+		p.WantText(t, "Set up")
+		b.wantIn(t, false)
+	})
+}
+
+// startsAt gives the application of the tests an address to begin at.
+func (b *bench) startsAt(t *testing.T, address string) tenant.Application {
+	t.Helper()
+	app, err := b.Tenants.ByClientID(t.Context(), b.Demo.ClientID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app.OAuth.InitiateLoginURI = address
+	return b.saveApplication(t, app)
+}
+
+func (b *bench) saveApplication(t *testing.T, app tenant.Application) (saved tenant.Application) {
+	t.Helper()
+	b.Write(t, func(ctx context.Context, tx *database.Tx) (err error) {
+		saved, err = b.Tenants.SaveApplication(ctx, tx, access.System(b.Demo.ID), app)
+		return err
+	})
+	b.Clock.Advance(2 * time.Second)
+	return saved
 }

@@ -98,7 +98,7 @@ type Service struct {
 // A Start is what an attempt is begun with.
 type Start struct {
 	Application tenant.Application // the zero value for pages of our own
-	ReturnTo    string             // a path of ours, with its query
+	ReturnTo    string             // a path of ours, with its query, or an address that the application has registered
 	LoginHint   string
 	UILocales   string
 	ACR         string    // asked for

@@ -320,8 +320,16 @@ func (s *Service) getSSO(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v.view.Brand = brandOf(v.view.Brand, o)
-	p := &page.SSOContinue{View: v.view, Organization: organizationOf(o), Person: personThere(who), Flow: handle, Action: pathSSO, BackURL: pathSignIn}
+	p := &page.SSOContinue{View: v.view, App: appOf(f.Landing), Organization: organizationOf(o), Person: personThere(who), Flow: handle, Action: pathSSO, BackURL: pathSignIn}
 	return page.Render(w, r, http.StatusOK, p)
+}
+
+// appOf is the application that somebody lands at who began at a provider.
+func appOf(to *sso.Landing) page.App {
+	if to == nil {
+		return page.App{}
+	}
+	return page.App{Name: to.Application.Name, LogoURL: to.Application.OAuth.LogoURI}
 }
 
 // personThere is somebody as an organization's provider knows them.
@@ -373,7 +381,7 @@ func (s *Service) backFromSSO(w http.ResponseWriter, r *http.Request, v *visit, 
 	var a attempt
 	var err error
 	if f.Attempt == "" {
-		a, v.view.State, err = s.begin(ctx, v, request{})
+		a, v.view.State, err = s.begin(ctx, v, begunThere(f.Landing))
 	} else {
 		a, err = s.attemptBack(ctx, v, f.Attempt)
 	}
@@ -401,6 +409,14 @@ func (s *Service) backFromSSO(w http.ResponseWriter, r *http.Request, v *visit, 
 		return err
 	}
 	return s.firstAgain(w, r, v, a, failed)
+}
+
+// begunThere is what an attempt is for that a provider has begun.
+func begunThere(to *sso.Landing) request {
+	if to == nil {
+		return request{}
+	}
+	return request{Application: to.Application.ID, ReturnTo: to.Address}
 }
 
 // takeSSO goes on with whom a provider has shown: they are signed in, signed up, or asked

@@ -28,6 +28,7 @@ const (
 	Signature          Cause = "signature"           // changed after it was signed
 	Algorithm          Cause = "algorithm"           // too weak, such as SHA-1
 	Unsolicited        Cause = "unsolicited"         // begun at the provider, which the connection does not allow
+	Landed             Cause = "target"              // where people land who begin at the provider is no more
 	OtherRequest       Cause = "other_request"       // the answer to a request that we did not make, or that is over
 	OldKey             Cause = "old_key"             // encrypted for a key that is not ours any more
 	NotEncrypted       Cause = "not_encrypted"       // the connection requires it
@@ -109,6 +110,7 @@ var fixes = map[Cause]Fix{
 	Signature:            {Side: AtProvider, Field: TermSigning},
 	Algorithm:            {Side: AtProvider, Field: TermAlgorithm},
 	Unsolicited:          {Side: Here, Field: "settings.allow_unsolicited"},
+	Landed:               {Side: Here, Field: "settings.target"},
 	OldKey:               {Side: AtProvider, Field: TermEncryption},
 	NotEncrypted:         {Side: AtProvider, Field: TermEncryption},
 	Context:              {Side: Here, Field: "settings.contexts"},
@@ -132,7 +134,7 @@ var fixes = map[Cause]Fix{
 func Causes() []Cause {
 	return []Cause{
 		EmailMissing, EmailInvalid, EmailAmbiguous, SubjectMissing, Denied, Clock, Expired, Replay, Incomplete,
-		Audience, ACS, Issuer, OtherCertificate, CertificateExpired, Unsigned, Signature, Algorithm, Unsolicited, OtherRequest, OldKey, NotEncrypted, Malformed,
+		Audience, ACS, Issuer, OtherCertificate, CertificateExpired, Unsigned, Signature, Algorithm, Unsolicited, Landed, OtherRequest, OldKey, NotEncrypted, Malformed,
 		Transient, Context, NoContext, NameIDPolicy, AuthnFailed, ProviderError, RequestRefused,
 		DiscoveryUnreachable, DiscoveryInvalid, DiscoveryIssuer, KeysUnreachable, UnknownKey, TokenIssuer, TokenAudience, OtherDirectory, Nonce, ClientRefused, CodeRefused,
 		RedirectRefused, ScopeRefused, TokenUnreachable, NoIDToken, InvalidToken, Userinfo, MetadataUnreachable, MetadataInvalid,

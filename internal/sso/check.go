@@ -48,6 +48,9 @@ func (s *Service) prepare(ctx context.Context, by access.Actor, c Connection, gi
 	if err := s.checkIdP(&c); err != nil {
 		return p, err
 	}
+	if err := s.checkTarget(ctx, c, old.Settings.Target); err != nil {
+		return p, err
+	}
 	s.plan(&c)
 	if err := s.seal(ctx, &c, given); err != nil {
 		return p, err

@@ -60,6 +60,7 @@ type Settings struct {
 	MetadataURL           string            `json:"metadata_url,omitempty" doc:"Of saml: where the provider publishes its metadata, which is read anew from there every day"`
 	EntityID              string            `json:"entity_id,omitempty" doc:"Of saml: what the provider knows us by, in place of our own choice; for a connection that moved here from elsewhere"`
 	AllowUnsolicited      bool              `json:"allow_unsolicited,omitempty" doc:"Of saml: people may begin at the provider. They are asked before they are signed in"`
+	Target                Target            `json:"target,omitzero" doc:"Of saml, with allow_unsolicited: where people land who begin at the provider; in their account if absent"`
 	SignRequests          bool              `json:"sign_requests,omitempty" doc:"Of saml: sign requests although the provider does not ask for it"`
 	RequireEncrypted      bool              `json:"require_encrypted,omitempty" doc:"Of saml: refuse assertions that are not encrypted"`
 	RequireResponseSigned bool              `json:"require_response_signed,omitempty" doc:"Of saml: refuse responses of which only the assertion is signed"`
@@ -83,6 +84,13 @@ type Settings struct {
 type Rule struct {
 	Group  string `json:"group" doc:"As the provider sends it"`
 	RoleID string `json:"role_id"`
+}
+
+// A Target is where people land who begin at the provider: at an application of the
+// tenant, which then has them signed in by a request of its own.
+type Target struct {
+	ApplicationID string `json:"application_id" doc:"Of the application"`
+	Address       string `json:"address,omitempty" doc:"One of its redirect URIs; its initiate_login_uri if absent"`
 }
 
 // An IdP is what is known of a SAML identity provider.

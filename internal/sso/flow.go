@@ -9,6 +9,7 @@ import (
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret"
 )
 
@@ -157,6 +158,9 @@ func (s *Service) finished(ctx context.Context, by access.Actor, f Flow, a answe
 	case f.Test:
 		return Profile{}, f, nil
 	}
+	if err := s.lead(ctx, by, &f); err != nil {
+		return Profile{}, f, err
+	}
 	p := a.Profile
 	if err := s.Organization(ctx, s.DB, by.Tenant, p.OrganizationID); err != nil {
 		return Profile{}, f, err
@@ -167,6 +171,22 @@ func (s *Service) finished(ctx context.Context, by access.Actor, f Flow, a answe
 	}
 	p.EmailVerified = proved
 	return p, f, nil
+}
+
+// lead says where somebody goes who began at the provider.
+func (s *Service) lead(ctx context.Context, by access.Actor, f *Flow) error {
+	if !f.Unsolicited {
+		return nil
+	}
+	c, err := s.cached(ctx, by.Tenant, f.Connection)
+	if err != nil {
+		return err
+	}
+	f.Landing, err = s.landing(ctx, c)
+	if p, ok := problem.From(err); ok {
+		err = ErrRefused.Because("connection %s leads nowhere: %w", c.ID, p)
+	}
+	return err
 }
 
 func insertFlow(ctx context.Context, tx *database.Tx, tenant string, f flow, browser []byte, until time.Time) error {

@@ -134,6 +134,9 @@ func (s *Service) judge(ctx context.Context, by access.Actor, c Connection, enco
 	if v.Cause == "" && !v.unasked {
 		v.Cause = v.place(known)
 	}
+	if err := s.stepLanding(ctx, c, &v); err != nil {
+		return v, err
+	}
 	v.trace.Fix = s.fix(c, v.Cause, us(c, originOf(sp)))
 	return v, nil
 }

@@ -42,6 +42,7 @@ import (
 	"github.com/cardea-id/cardea/internal/rp"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/sso/samlxml"
+	"github.com/cardea-id/cardea/internal/tenant"
 )
 
 // Problems of signing in by an organization's provider. They never say what was wrong
@@ -79,6 +80,8 @@ type Service struct {
 	Organization func(ctx context.Context, db database.Reader, tenant, organization string) error
 	// Proves reports whether an organization has proved the domain of an address.
 	Proves func(ctx context.Context, db database.Reader, tenant, organization, email string) (bool, error)
+	// Application returns an active application of a tenant, or a problem.
+	Application func(ctx context.Context, tenant, id string) (tenant.Application, error)
 	// MayGrant returns nil if the actor may give the roles of these ids in an organization,
 	// or a problem.
 	MayGrant func(ctx context.Context, db database.Reader, by access.Actor, organization string, roles []string) error
@@ -154,6 +157,8 @@ type Flow struct {
 	Attempt    string // empty if the provider began it
 	// Unsolicited says that the provider began it: ask before Claim.
 	Unsolicited bool
+	// Landing is where they go whose provider began it; nil for their own account.
+	Landing *Landing
 	// Test says that it was a try, which signs nobody in: show the trace.
 	Test  bool
 	Trace string // id of what is told of it

@@ -21,6 +21,7 @@ import (
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret"
 	"github.com/cardea-id/cardea/internal/sso"
+	tenants "github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 )
 
@@ -48,6 +49,7 @@ type bench struct {
 	admin  access.Actor
 	proved bool // what the organization has proved
 	grant  error
+	apps   map[string]tenants.Application // that are active
 }
 
 func run(t *testing.T, test func(t *testing.T, b *bench)) {
@@ -81,7 +83,13 @@ func newBench(t testing.TB, db *database.DB) *bench {
 			}
 			return err
 		},
-		Proves:   func(context.Context, database.Reader, string, string, string) (bool, error) { return b.proved, nil },
+		Proves: func(context.Context, database.Reader, string, string, string) (bool, error) { return b.proved, nil },
+		Application: func(_ context.Context, _, id string) (tenants.Application, error) {
+			if app, ok := b.apps[id]; ok {
+				return app, nil
+			}
+			return tenants.Application{}, tenants.ErrApplicationNotFound
+		},
 		MayGrant: func(context.Context, database.Reader, access.Actor, string, []string) error { return b.grant },
 	}
 	trust(b)
@@ -380,7 +388,7 @@ func (b *bench) elsewhere(t *testing.T, url string) *sso.Service {
 	}
 	t.Cleanup(func() { db.Close() })
 	db.Now = b.DB.Now
-	return &sso.Service{DB: db, Box: b.Box, Origin: b.Origin, Organization: b.Organization, Proves: b.Proves, MayGrant: b.MayGrant, Outbound: b.Outbound}
+	return &sso.Service{DB: db, Box: b.Box, Origin: b.Origin, Organization: b.Organization, Proves: b.Proves, Application: b.Application, MayGrant: b.MayGrant, Outbound: b.Outbound}
 }
 
 // C3 65: what was taken is taken for every server, and stays so when they start anew.
@@ -649,10 +657,12 @@ func TestAProofIsForWhomTheConnectionTrusts(t *testing.T) {
 		"our entity id":        {func(o *sso.Settings) { o.EntityID = "https://other.example/sp" }, false},
 		"unsolicited as well":  {func(o *sso.Settings) { o.AllowUnsolicited = true }, false},
 		"a clock that is off":  {func(o *sso.Settings) { o.SkewSeconds = 300 }, false},
+		"where they land":      {func(o *sso.Settings) { o.Target = sso.Target{ApplicationID: shop} }, true},
 		"nothing but the save": {func(*sso.Settings) {}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(t *testing.T, b *bench) {
+				b.registers(shop, "https://shop.example/login")
 				conn := b.saml(t)
 				p, _, err := b.signIn(t, conn, said{})
 				if err != nil {

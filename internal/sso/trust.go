@@ -48,6 +48,7 @@ func (c Connection) trusts() string {
 	o.IdP = IdP{EntityID: o.IdP.EntityID}
 	o.Attributes = map[string]string{"subject": o.Attributes["subject"]}
 	o.GroupAttribute, o.GroupRules, o.NoSignUp, o.ForceAuthn, o.NoLogout = "", nil, false, false, false
+	o.Target = Target{}
 	o.SignRequests, o.RequireEncrypted, o.RequireResponseSigned, o.Contexts = false, false, false, nil
 	return encode(o)
 }

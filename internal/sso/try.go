@@ -34,6 +34,11 @@ func (s *Service) Check(ctx context.Context, by access.Actor, organization, conn
 	} else if err := s.checkProvider(ctx, c, &t); err != nil {
 		return Trace{}, err
 	}
+	v := verdict{answer: answer{Cause: t.Cause}, trace: t, unasked: true}
+	if err := s.stepLanding(ctx, c, &v); err != nil {
+		return Trace{}, err
+	}
+	t.Steps, t.Cause = v.trace.Steps, v.Cause
 	if t.Fix == (Fix{}) {
 		t.Fix = s.fix(c, t.Cause, Us{})
 	}

@@ -11,7 +11,7 @@ var messages = []string{"response", "assertion", "logout", "query", "post"}
 // words say what a check is about. A name that is longer than one of these is about the
 // same.
 var words = map[string]string{
-	"status": "status", "destination": "destination", "in_response_to": "request", "flow": "request", "confirmation.in_response_to": "request", "issue_instant": "time", "issuer": "issuer",
+	"status": "status", "destination": "destination", "in_response_to": "request", "flow": "request", "target": "target", "confirmation.in_response_to": "request", "issue_instant": "time", "issuer": "issuer",
 	"signed": "signature", "signature": "signature", "signature.certificate": "certificate", "certificates": "certificate", "encrypted": "encryption", "encryption": "encryption",
 	"subject": "name_id", "name_id": "name_id", "confirmation": "confirmation", "confirmation.recipient": "recipient", "confirmation.not_before": "validity", "confirmation.not_on_or_after": "validity",
 	"conditions": "conditions", "conditions.audience": "audience", "conditions.not_before": "validity", "conditions.not_on_or_after": "validity", "audience": "audience",

@@ -29,7 +29,7 @@ var checkNames = []struct {
 func TestEveryCheckHasWords(t *testing.T) {
 	t.Parallel()
 	var sources strings.Builder
-	for _, pattern := range []string{"samlxml/*.go", "oidc.go", "saml.go", "profile.go", "try.go", "watch.go", "../rp/rp.go"} {
+	for _, pattern := range []string{"samlxml/*.go", "oidc.go", "saml.go", "profile.go", "try.go", "target.go", "watch.go", "../rp/rp.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)

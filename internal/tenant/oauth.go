@@ -54,9 +54,13 @@ type OAuth struct {
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
 	BackchannelLogoutURI   string   `json:"backchannel_logout_uri,omitempty"`
 	FrontchannelLogoutURI  string   `json:"frontchannel_logout_uri,omitempty"`
-	LogoURI                string   `json:"logo_uri,omitempty"`
-	PolicyURI              string   `json:"policy_uri,omitempty"`
-	TermsURI               string   `json:"tos_uri,omitempty"`
+	// InitiateLoginURI is where a browser begins to sign in to the application that comes
+	// from elsewhere, such as an organization's identity provider (OpenID Connect Core 1.0,
+	// section 4).
+	InitiateLoginURI string `json:"initiate_login_uri,omitempty" doc:"Where somebody begins who comes from elsewhere: it sends them to sign in, with a request of its own"`
+	LogoURI          string `json:"logo_uri,omitempty"`
+	PolicyURI        string `json:"policy_uri,omitempty"`
+	TermsURI         string `json:"tos_uri,omitempty"`
 
 	IDTokenAlg     string `json:"id_token_signed_response_alg,omitempty" doc:"RS256 if absent, ES256 or EdDSA"`
 	AccessTokenAlg string `json:"access_token_signed_response_alg,omitempty" doc:"ES256 if absent, RS256 or EdDSA"`
@@ -98,6 +102,12 @@ func (a Application) Grants() []string {
 
 // May reports whether the application may use a grant type.
 func (a Application) May(grant string) bool { return slices.Contains(a.Grants(), grant) }
+
+// StartsAt reports whether people may be led to an address to begin with the application:
+// it is its InitiateLoginURI, or a redirect URI of the web.
+func (a Application) StartsAt(address string) bool {
+	return address != "" && (address == a.OAuth.InitiateLoginURI || slices.Contains(a.RedirectURIs, address) && isWebAddress(address))
+}
 
 // TokenLifetime is how long the application's access and ID tokens live.
 func (a Application) TokenLifetime() time.Duration {
@@ -181,7 +191,7 @@ func (o *OAuth) checkAddresses() error {
 		}
 	}
 	for field, address := range map[string]string{
-		"jwks_uri": o.JWKSURI, "backchannel_logout_uri": o.BackchannelLogoutURI, "frontchannel_logout_uri": o.FrontchannelLogoutURI,
+		"jwks_uri": o.JWKSURI, "initiate_login_uri": o.InitiateLoginURI, "backchannel_logout_uri": o.BackchannelLogoutURI, "frontchannel_logout_uri": o.FrontchannelLogoutURI,
 		"logo_uri": o.LogoURI, "policy_uri": o.PolicyURI, "tos_uri": o.TermsURI,
 	} {
 		if address != "" && !isWebAddress(address) {
