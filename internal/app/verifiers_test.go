@@ -151,7 +151,7 @@ var verifiers = map[string]string{
 	"POST /portal/{link}/connections/{connection}/attributes":          "no secret: the link has too many bits to guess, and is looked up first",
 	"POST /portal/{link}/connections/{connection}/test":                "no secret: the link has too many bits to guess, and is looked up first",
 	"POST /portal/{link}/connections/{connection}/state":               "no secret: the link has too many bits to guess, and is looked up first",
-	"POST /portal/{link}/connections/{connection}/more":               "no secret: the link has too many bits to guess, and is looked up first",
+	"POST /portal/{link}/connections/{connection}/more":                "no secret: the link has too many bits to guess, and is looked up first",
 	"POST /portal/{link}/connections/{connection}/delete":              "no secret: the link has too many bits to guess, and is looked up first",
 	"POST /portal/{link}/connections/{connection}/certificates":        "no secret: the link has too many bits to guess, and is looked up first",
 	"POST /portal/{link}/connections/{connection}/certificates/remove": "no secret: the link has too many bits to guess, and is looked up first",
