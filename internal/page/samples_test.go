@@ -187,6 +187,7 @@ func samples(v page.View) map[string]page.Page {
 		"account-linked": &page.AccountLinked{AccountView: own, UnlinkAction: "/account/linked/remove", Linked: []page.Linked{
 			{ID: "1", Provider: "Google", Icon: "google", Account: "ann@gmail.example", Since: now.AddDate(0, -2, 0), LastUsed: now.Add(-time.Hour)},
 			{ID: "2", Provider: "GitHub", Icon: "github", Account: "octo-ann", Since: now.AddDate(0, -1, 0), Held: true},
+			{ID: "3", Provider: "Intranet", Icon: "connection", Account: "ann", Since: now.AddDate(0, -1, 0), Waits: true},
 		}, ConfirmAction: "/account/linked/mine", Ways: brands()},
 		"account-link": &page.AccountLink{AccountView: own, Provider: "GitHub", Icon: "github", There: page.Person{Name: "Ann", Login: "octo-ann"}, Flow: "6694c133565dfee5166d1cb8", Action: "/account/linked/confirm", CloseURL: "/account/linked"},
 		"account-applications": &page.AccountApplications{AccountView: own, RevokeAction: "/account/applications/revoke", Access: []page.Access{

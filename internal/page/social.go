@@ -52,6 +52,7 @@ func (*AccountLinked) stays() bool { return false }
 // A Linked is an account elsewhere.
 type Linked struct {
 	Held     bool // it is good for nothing until it is confirmed
+	Waits    bool // it counts again once the person comes by it and proves who they are
 	ID       string
 	Provider string
 	Icon     string

@@ -94,7 +94,7 @@ func (s *Service) linkedPage(ctx context.Context, o *owner) (*page.AccountLinked
 			account = i.Name
 		}
 		c := of[i.Connection]
-		p.Linked = append(p.Linked, page.Linked{ID: i.ID, Provider: c.Name, Icon: c.Icon(), Account: account, Since: i.CreatedAt, LastUsed: i.UsedAt, Held: i.Held})
+		p.Linked = append(p.Linked, page.Linked{ID: i.ID, Provider: c.Name, Icon: c.Icon(), Account: account, Since: i.CreatedAt, LastUsed: i.UsedAt, Held: i.Held, Waits: i.Waits})
 	}
 	ofOrganizations, err := s.SSO.Identities(ctx, s.DB, o.by.Tenant, o.user.ID)
 	for _, i := range ofOrganizations {
@@ -167,8 +167,7 @@ func (s *Service) postLinkConfirm(w http.ResponseWriter, r *http.Request, o *own
 		if err != nil {
 			return err
 		}
-		_, err = s.Social.Link(r.Context(), tx, o.self(), o.user.ID, who)
-		return err
+		return s.Social.LinkProved(r.Context(), tx, o.self(), o.user.ID, who)
 	})
 	if err != nil {
 		return s.linkedAgain(w, r, o, err)
@@ -235,7 +234,7 @@ func (s *Service) usableIdentities(ctx context.Context, db database.Reader, tena
 		return 0, err
 	}
 	for _, i := range list {
-		if !i.Held {
+		if !i.Held && !i.Waits {
 			n++
 		}
 	}

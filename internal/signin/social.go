@@ -21,7 +21,8 @@ import (
 )
 
 // Signing in by another service. Who comes back from one with an identity of a user is
-// that user. Who does not is held in the attempt until they have shown which account is
+// that user. Who does not, or holds roles in the whole tenant and has never shown that
+// the identity is theirs, is held in the attempt until they have shown which account is
 // theirs, as if they had come without; then they are asked whether to connect the two.
 
 // Addresses of signing in by another service.
@@ -225,15 +226,16 @@ func (s *Service) bySocial(ctx context.Context, tx *database.Tx, v *visit, a att
 	if err != nil {
 		return user.User{}, err
 	}
-	system := access.System(v.by.Tenant)
-	system.IP, system.UserAgent, system.RequestID = v.by.IP, v.by.UserAgent, v.by.RequestID
 	a.forgetSSO()
 	a.Identifier, a.Channel, a.Request.Social = "", "", &fromSocial{Connection: who.Connection}
 	if found {
-		if _, err := identifyAttempt(ctx, tx, v.by.Tenant, a); err != nil {
-			return user.User{}, err
+		u, err := s.knownThere(ctx, tx, v, id, who)
+		if err == nil && u.ID != "" {
+			_, err = identifyAttempt(ctx, tx, v.by.Tenant, a)
 		}
-		return s.Users.Find(ctx, tx, system, id)
+		if err != nil || u.ID != "" {
+			return u, err
+		}
 	}
 	local, owner, err := s.local(ctx, tx, v, a, who)
 	if err != nil {
@@ -249,7 +251,7 @@ func (s *Service) bySocial(ctx context.Context, tx *database.Tx, v *visit, a att
 		if _, err := identifyAttempt(ctx, tx, v.by.Tenant, a); err != nil {
 			return user.User{}, err
 		}
-		u, err := s.Users.Create(ctx, tx, system, user.User{Email: who.Email, EmailVerified: true, FirstName: who.FirstName, LastName: who.LastName, IsActive: true})
+		u, err := s.Users.Create(ctx, tx, s.system(v), user.User{Email: who.Email, EmailVerified: true, FirstName: who.FirstName, LastName: who.LastName, IsActive: true})
 		if err != nil {
 			return u, err
 		}
@@ -268,14 +270,31 @@ func (s *Service) bySocial(ctx context.Context, tx *database.Tx, v *visit, a att
 	return user.User{}, err
 }
 
-// local is what is known here of a profile that is no identity of anybody's, and the
-// user who has its address.
+// knownThere is the user whose identity a profile is; nobody if they hold something in the
+// whole tenant and have not shown themselves that it is theirs.
+func (s *Service) knownThere(ctx context.Context, tx *database.Tx, v *visit, id string, who social.Profile) (user.User, error) {
+	u, err := s.Users.Find(ctx, tx, s.system(v), id)
+	if err != nil || len(u.RoleIDs) == 0 {
+		return u, err
+	}
+	proved, err := s.Social.IsProved(ctx, tx, v.by, who)
+	if err == nil && !proved {
+		u = user.User{}
+	}
+	return u, err
+}
+
+// local is what is known here of a profile that signs nobody in as it is, and the user who
+// has its address.
 func (s *Service) local(ctx context.Context, tx *database.Tx, v *visit, a attempt, who social.Profile) (l social.Local, owner string, err error) {
 	welcome, err := s.takesNew(ctx, tx, v, a, who.Email)
 	if err != nil {
 		return l, "", err
 	}
 	l.NoSignUp = !welcome || who.NoSignUp
+	if l.Waits, err = s.Social.IsLinked(ctx, tx, v.by, who); err != nil {
+		return l, "", err
+	}
 	if who.Email == "" {
 		return l, "", nil
 	}
@@ -394,7 +413,7 @@ func (s *Service) connect(ctx context.Context, tx *database.Tx, v *visit, a atte
 			return err
 		}
 	}
-	if _, err := s.Social.Link(ctx, tx, by, u.ID, who); err != nil {
+	if err := s.Social.LinkProved(ctx, tx, by, u.ID, who); err != nil {
 		return err
 	}
 	return s.warn(ctx, tx, &owner{visit: v, user: u}, "account_linked")

@@ -1,6 +1,7 @@
 package social
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -44,8 +45,9 @@ type Connection struct {
 	CreatedAt  time.Time
 	ModifiedAt time.Time
 
-	tenant string
-	sealed []byte
+	tenant       string
+	sealed       []byte
+	trustedFirst []byte // what it trusted before the first change of that, see trust.go
 }
 
 // Settings are what a connection may choose. Most providers need none.
@@ -253,7 +255,9 @@ func (s *Service) secret(ctx context.Context, c Connection) (string, error) {
 }
 
 // Save replaces a connection; an empty secret leaves the one there is. Its provider
-// stays what it is. The actor needs connections:write.
+// stays what it is. If it trusts another than before, the identities of it that there are
+// do not count, until it trusts what it did, or their users have proved them again: see
+// trust.go. The actor needs connections:write.
 func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, c Connection, secret string) (Connection, error) {
 	if err := by.Require(access.ConnectionsWrite); err != nil {
 		return Connection{}, err
@@ -276,8 +280,14 @@ func (s *Service) Save(ctx context.Context, tx *database.Tx, by access.Actor, c 
 	if err := updateConnection(ctx, tx, by.Tenant, c); err != nil {
 		return Connection{}, err
 	}
+	before, another := s.trusts(old), false
+	if another = !bytes.Equal(before, s.trusts(c)); another {
+		if err := keepFirst(ctx, tx, by.Tenant, c.ID, before); err != nil {
+			return Connection{}, err
+		}
+	}
 	tx.OnCommit(func() { s.enabled.Forget(by.Tenant) })
-	return c, audit.Append(tx, by, audit.Event{Action: "connection.updated", Target: "connection", TargetID: c.ID, Detail: map[string]any{"enabled": c.Enabled, "secret_changed": secret != ""}})
+	return c, audit.Append(tx, by, audit.Event{Action: "connection.updated", Target: "connection", TargetID: c.ID, Detail: map[string]any{"enabled": c.Enabled, "secret_changed": secret != "", "trusts_another": another}})
 }
 
 // moved reports whether the secret of a connection would go somewhere else.

@@ -29,3 +29,6 @@ func ProfileOf(kind string, o Settings, said string) (Profile, error) {
 	}
 	return providers[kind].of(c).profile(c, in)
 }
+
+// Trusts is what identities are compared by.
+func (s *Service) Trusts(c Connection) []byte { return s.trusts(c) }

@@ -30,7 +30,7 @@ func (s *Service) Mount(r *web.Router) {
 		{Method: "GET", Paths: []string{one}, Needs: access.ConnectionsRead, Endpoint: web.JSON(http.StatusOK, s.getConnection),
 			Doc: web.Doc{Summary: "Get a connection", Errors: problems{ErrNotFound}, Example: exampleForm}},
 		{Method: "PUT", Paths: []string{one}, Needs: access.ConnectionsWrite, Endpoint: web.JSON(http.StatusOK, s.putConnection),
-			Doc: web.Doc{Summary: "Update a connection", Text: "What the body does not name stays as it is; settings are replaced whole. Switched off, a connection signs nobody in from the next request on, whoever has begun before.",
+			Doc: web.Doc{Summary: "Update a connection", Text: "What the body does not name stays as it is; settings are replaced whole. Switched off, a connection signs nobody in from the next request on, whoever has begun before. After another client_id, address or claim of the subject, everybody who is linked proves their account once.",
 				Errors: append(wrong, ErrNotFound), Request: exampleChange, Example: exampleForm}},
 		{Method: "DELETE", Paths: []string{one}, Needs: access.ConnectionsWrite, Endpoint: web.JSON(http.StatusOK, s.deleteConnection),
 			Doc: web.Doc{Summary: "Delete a connection", Text: "Users stay, without what they had linked of it.", Errors: problems{ErrNotFound}, Example: deleted{true}}},

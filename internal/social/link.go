@@ -22,8 +22,9 @@ const (
 	// ProveAccount: its address is that of a user. Both sides have proved it, so we may
 	// say so; whoever can sign in as that user may link the two.
 	ProveAccount
-	// ProveAddress: nobody has vouched for its address, here or there, or it has none.
-	// Whoever proves one goes on with the account that it leads to.
+	// ProveAddress: nobody has vouched for its address, here or there, or it has none, or
+	// it is somebody's under another address. Whoever proves one goes on with the account
+	// that it leads to.
 	ProveAddress
 	// Create: nobody is known by it nor by its address, which the provider vouches for.
 	Create
@@ -32,6 +33,7 @@ const (
 // Local is what is known here of a profile.
 type Local struct {
 	Identity bool // it is an identity of a user
+	Waits    bool // it is one that does not count until its user has proved the account
 	Address  bool // its address is an identifier of a user
 	Verified bool // which that user has proved
 	NoSignUp bool // newcomers are not let in
@@ -48,6 +50,8 @@ func Decide(p Profile, l Local) Decision {
 		return ProveAddress
 	case l.Address:
 		return ProveAccount
+	case l.Waits:
+		return ProveAddress
 	case l.NoSignUp:
 		return Refuse
 	default:
@@ -68,20 +72,27 @@ type Identity struct {
 	CreatedAt  time.Time
 	UsedAt     time.Time
 	Held       bool // it signs nobody in until it is confirmed
+	// Waits says that its connection trusts another service than when it was linked: it
+	// counts again when its user comes by it and proves the account.
+	Waits bool
+
+	trusted []byte // what the connection trusted when it was linked; nil of an old one
+	proved  bool   // its user has shown that it is theirs
 }
 
 // maxIdentities is how many accounts elsewhere a user may link.
 const maxIdentities = 50
 
 // SignIn returns the user whose identity p is, and notes that it was used; found is
-// false if it is nobody's. What the provider says of the person is kept to show, and
+// false if it is nobody's, or does not count any more, see Waits. What the provider says of the person is kept to show, and
 // changes nothing else. It returns ErrDisabled if the connection is not in use any
 // more, and ErrHeld.
 func (s *Service) SignIn(ctx context.Context, tx *database.Tx, by access.Actor, p Profile) (user string, found bool, err error) {
-	if _, err := s.usable(ctx, tx, by.Tenant, p.Connection); err != nil {
+	c, err := s.usable(ctx, tx, by.Tenant, p.Connection)
+	if err != nil {
 		return "", false, err
 	}
-	id, user, err := useIdentity(ctx, tx, by.Tenant, p)
+	id, user, err := useIdentity(ctx, tx, by.Tenant, p, c.unmarked(p.Trusted))
 	if err != nil || user == "" {
 		return "", false, err
 	}
@@ -169,11 +180,15 @@ func (s *Service) Settle(ctx context.Context, tx *database.Tx, by access.Actor, 
 	return s.open(ctx, by.Tenant, f.ID, sealed)
 }
 
-// Link makes p an identity of a user, who has proved to be that user and wants it. It
-// returns ErrLinked if it is an identity already, of whomever, and ErrDisabled if the
-// connection is not in use any more.
+// Link makes p an identity of a user whom it has just made: the service's word is all
+// there is, see IsProved. It returns ErrLinked if it is an identity already, of whomever,
+// ErrDisabled if the connection is not in use any more, and ErrFlow if it has changed.
 func (s *Service) Link(ctx context.Context, tx *database.Tx, by access.Actor, user string, p Profile) (Identity, error) {
-	if _, err := s.usable(ctx, tx, by.Tenant, p.Connection); err != nil {
+	return s.link(ctx, tx, by, user, p, false)
+}
+
+func (s *Service) link(ctx context.Context, tx *database.Tx, by access.Actor, user string, p Profile, proved bool) (Identity, error) {
+	if err := s.stands(ctx, tx, by.Tenant, p); err != nil {
 		return Identity{}, err
 	}
 	mine, err := listIdentities(ctx, tx, by.Tenant, user)
@@ -183,7 +198,8 @@ func (s *Service) Link(ctx context.Context, tx *database.Tx, by access.Actor, us
 	if len(mine) >= maxIdentities {
 		return Identity{}, ErrLinked.Saying("This user has %d linked accounts. Remove one first.", maxIdentities)
 	}
-	i := Identity{ID: tx.NewID(), Connection: p.Connection, Issuer: p.Issuer, Subject: p.Subject, UserID: user, Email: p.Email, Name: p.Name, Picture: p.Picture, CreatedAt: tx.Now, UsedAt: tx.Now}
+	i := Identity{ID: tx.NewID(), Connection: p.Connection, Issuer: p.Issuer, Subject: p.Subject, UserID: user, Email: p.Email, Name: p.Name, Picture: p.Picture, CreatedAt: tx.Now, UsedAt: tx.Now,
+		trusted: append([]byte{}, p.Trusted...), proved: proved}
 	if err := insertIdentity(ctx, tx, by.Tenant, i); err != nil {
 		return Identity{}, err
 	}
@@ -195,7 +211,19 @@ func (s *Service) Link(ctx context.Context, tx *database.Tx, by access.Actor, us
 
 // Identities lists those of a user by creation.
 func (s *Service) Identities(ctx context.Context, db database.Reader, tenant, user string) ([]Identity, error) {
-	return listIdentities(ctx, db, tenant, user)
+	mine, err := listIdentities(ctx, db, tenant, user)
+	if err != nil || len(mine) == 0 {
+		return mine, err
+	}
+	connections, err := listConnections(ctx, db, tenant)
+	for _, c := range connections {
+		for i := range mine {
+			if mine[i].Connection == c.ID {
+				mine[i].Waits = mine[i].waits(c, s.trusts(c))
+			}
+		}
+	}
+	return mine, err
 }
 
 // Unlink removes an identity of a user. It returns ErrIdentity if they have none such.

@@ -210,6 +210,8 @@ type Profile struct {
 	FirstName     string `json:"first_name,omitempty"`
 	LastName      string `json:"last_name,omitempty"`
 	Picture       string `json:"picture,omitempty"`
+	// Trusted is a hash of what the connection trusted when this was shown.
+	Trusted []byte `json:"trusted,omitempty"`
 	// NoSignUp says that the connection lets nobody in who is new.
 	NoSignUp bool `json:"no_sign_up,omitempty"`
 	// Raw is all that the provider tells, as a JSON object.
@@ -327,6 +329,7 @@ func (s *Service) FinishCredential(ctx context.Context, by access.Actor, connect
 		return Profile{}, out, err
 	}
 	who, err := p.profile(c, claims)
+	who.Trusted = s.trusts(c)
 	return who, out, err
 }
 

@@ -11,12 +11,12 @@ import (
 	"github.com/cardea-id/cardea/internal/secret"
 )
 
-const connectionColumns = `tenant_id, id, provider, name, client_id, secret, settings, enabled, created_at, modified_at`
+const connectionColumns = `tenant_id, id, provider, name, client_id, secret, settings, enabled, created_at, modified_at, trusted_first`
 
 func scanConnection(row database.Scanner) (c Connection, err error) {
 	var settings string
 	var created, modified int64
-	if err := row.Scan(&c.tenant, &c.ID, &c.Provider, &c.Name, &c.ClientID, &c.sealed, &settings, &c.Enabled, &created, &modified); err != nil {
+	if err := row.Scan(&c.tenant, &c.ID, &c.Provider, &c.Name, &c.ClientID, &c.sealed, &settings, &c.Enabled, &created, &modified, &c.trustedFirst); err != nil {
 		return c, err
 	}
 	c.HasSecret, c.CreatedAt, c.ModifiedAt = len(c.sealed) > 0, at(created), at(modified)
@@ -168,25 +168,26 @@ func sweepFlows(ctx context.Context, tx *database.Tx, before time.Time, limit in
 	return n, nil
 }
 
-const identityColumns = `id, connection_id, issuer, subject, user_id, email, name, picture, created_at, used_at, held_at`
+const identityColumns = `id, connection_id, issuer, subject, user_id, email, name, picture, created_at, used_at, held_at, trusted, proved`
 
 func scanIdentity(row database.Scanner) (i Identity, err error) {
 	var created, used int64
 	var held *int64
-	err = row.Scan(&i.ID, &i.Connection, &i.Issuer, &i.Subject, &i.UserID, &i.Email, &i.Name, &i.Picture, &created, &used, &held)
+	err = row.Scan(&i.ID, &i.Connection, &i.Issuer, &i.Subject, &i.UserID, &i.Email, &i.Name, &i.Picture, &created, &used, &held, &i.trusted, &i.proved)
 	i.Held = held != nil
 	i.CreatedAt, i.UsedAt = at(created), at(used)
 	return i, err
 }
 
-// useIdentity finds by the whole key and nothing else. One that is held is not used.
-func useIdentity(ctx context.Context, tx *database.Tx, tenant string, p Profile) (id, user string, err error) {
+// useIdentity finds by the whole key and nothing else. One that does not count for p is
+// none, and one that is held is not used. One without a mark counts as unmarked.
+func useIdentity(ctx context.Context, tx *database.Tx, tenant string, p Profile, unmarked []byte) (id, user string, err error) {
 	var held *int64
 	err = tx.QueryRow(ctx, `
 		UPDATE identities SET email = $5, name = $6, picture = $7, used_at = $8
-		WHERE tenant_id = $1 AND connection_id = $2 AND issuer = $3 AND subject = $4
+		WHERE tenant_id = $1 AND connection_id = $2 AND issuer = $3 AND subject = $4 AND COALESCE(trusted, $9) = $10
 		RETURNING id, user_id, held_at`,
-		tenant, p.Connection, p.Issuer, p.Subject, p.Email, p.Name, p.Picture, tx.Millis()).Scan(&id, &user, &held)
+		tenant, p.Connection, p.Issuer, p.Subject, p.Email, p.Name, p.Picture, tx.Millis(), unmarked, p.Trusted).Scan(&id, &user, &held)
 	if errors.Is(err, database.ErrNoRows) {
 		return "", "", nil
 	}
@@ -203,11 +204,30 @@ func useIdentity(ctx context.Context, tx *database.Tx, tenant string, p Profile)
 // elsewhere at once one gets it.
 func insertIdentity(ctx context.Context, tx *database.Tx, tenant string, i Identity) error {
 	n, err := tx.Exec(ctx, `
-		INSERT INTO identities (tenant_id, connection_id, issuer, subject, id, user_id, email, name, picture, tokens, created_at, used_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		INSERT INTO identities (tenant_id, connection_id, issuer, subject, id, user_id, email, name, picture, tokens, created_at, used_at, trusted, proved)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 		ON CONFLICT (tenant_id, connection_id, issuer, subject) DO NOTHING`,
-		tenant, i.Connection, i.Issuer, i.Subject, i.ID, i.UserID, i.Email, i.Name, i.Picture, []byte{}, i.CreatedAt.UnixMilli(), i.UsedAt.UnixMilli())
+		tenant, i.Connection, i.Issuer, i.Subject, i.ID, i.UserID, i.Email, i.Name, i.Picture, []byte{}, i.CreatedAt.UnixMilli(), i.UsedAt.UnixMilli(), i.trusted, i.proved)
 	return orNone(n, err, ErrLinked, "insert identity")
+}
+
+func findIdentity(ctx context.Context, db database.Reader, tenant string, p Profile) (Identity, error) {
+	i, err := scanIdentity(db.QueryRow(ctx, `SELECT `+identityColumns+` FROM identities WHERE tenant_id = $1 AND connection_id = $2 AND issuer = $3 AND subject = $4`,
+		tenant, p.Connection, p.Issuer, p.Subject))
+	if err != nil {
+		return Identity{}, orMissing(err, ErrIdentity, "find identity")
+	}
+	return i, nil
+}
+
+// renewIdentity makes an identity count for what p came by. One that was held is confirmed
+// by it.
+func renewIdentity(ctx context.Context, tx *database.Tx, tenant string, i Identity, p Profile) error {
+	n, err := tx.Exec(ctx, `
+		UPDATE identities SET trusted = $4, proved = TRUE, held_at = NULL, email = $5, name = $6, picture = $7, used_at = $8
+		WHERE tenant_id = $1 AND user_id = $2 AND id = $3`,
+		tenant, i.UserID, i.ID, p.Trusted, p.Email, p.Name, p.Picture, tx.Millis())
+	return orNone(n, err, ErrLinked, "renew identity")
 }
 
 func listIdentities(ctx context.Context, db database.Reader, tenant, user string) ([]Identity, error) {

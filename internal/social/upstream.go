@@ -85,7 +85,9 @@ func (s *Service) ask(ctx context.Context, c Connection, p provider, at rp.Provi
 			return Profile{}, err
 		}
 	}
-	return p.profile(c, in)
+	who, err := p.profile(c, in)
+	who.Trusted = s.trusts(c)
+	return who, err
 }
 
 // verify checks an ID token and that it is of whom the connection lets in.
