@@ -22,6 +22,9 @@ type userCommands struct {
 	Create userCreate `cmd:"" help:"Create a user."`
 	Update userUpdate `cmd:"" help:"Change a user; what is not named stays."`
 	Delete userDelete `cmd:"" help:"Delete a user and everything that hangs on it."`
+
+	Address addressCommands `cmd:"" help:"Further e-mail addresses and phone numbers of a user."`
+
 	Import userImport `cmd:"" help:"Import users from a file of this or another product."`
 	Export userExport `cmd:"" help:"Export all users of a tenant."`
 }
@@ -31,8 +34,8 @@ var noFilter user.Filter
 type userList struct {
 	onTenant
 	format
-	Search string `help:"Words, each a part of name, e-mail address, username or phone number."`
-	Email  string `help:"The user of this address."`
+	Search string `help:"Words, each a part of name, e-mail address, username or phone number; further addresses count."`
+	Email  string `help:"The user of this address, which may be a further one."`
 	Role   string `placeholder:"SLUG" help:"Holders of this role."`
 	Active *bool  `negatable:"" help:"Only those who may sign in, or only those who may not."`
 	Sort   string `default:"created_at" enum:"created_at,-created_at,username,-username" help:"Order: ${enum}. Default: ${default}."`
@@ -144,10 +147,25 @@ func (o oneUser) find(s *session, db database.Reader, by access.Actor) (user.Use
 	return s.Users.FindByLogin(s.ctx, db, by, o.User)
 }
 
+// fullUser is a user in the form of the API, with what the API has at an address of its own.
+type fullUser struct {
+	user.Full
+	Addresses []user.AddressForm `json:"addresses"`
+}
+
 // showUser prints a user: in the form of the API, or as lines.
-func showUser(p *program, asJSON bool, tenant string, u user.User) error {
-	return show(p.out, asJSON, user.FullForm(tenant, u), "id", u.ID, "email", u.Email, "email_verified", u.EmailVerified,
-		"username", u.Username, "phone", u.Phone, "first_name", u.FirstName, "last_name", u.LastName, "active", u.IsActive,
+func (s *session) showUser(p *program, asJSON bool, by access.Actor, u user.User) error {
+	mine, err := s.Users.Addresses(s.ctx, s.DB, by, u.ID)
+	if err != nil {
+		return err
+	}
+	further := make([]string, len(mine))
+	for i, a := range mine {
+		further[i] = a.Value
+	}
+	full := fullUser{user.FullForm(by.Tenant, u), user.AddressForms(mine)}
+	return show(p.out, asJSON, full, "id", u.ID, "email", u.Email, "email_verified", u.EmailVerified,
+		"username", u.Username, "phone", u.Phone, "addresses", further, "first_name", u.FirstName, "last_name", u.LastName, "active", u.IsActive,
 		"roles", u.RoleIDs, "attributes", string(u.Attributes), "created_at", u.CreatedAt, "modified_at", u.ModifiedAt, "last_login_at", u.LastLoginAt)
 }
 
@@ -159,12 +177,12 @@ type userGet struct {
 
 // Run shows.
 func (c *userGet) Run(p *program) error {
-	return c.onTenant.open(p, func(s *session, t tenant.Tenant, by access.Actor) error {
+	return c.onTenant.open(p, func(s *session, _ tenant.Tenant, by access.Actor) error {
 		u, err := c.find(s, s.DB, by)
 		if err != nil {
 			return err
 		}
-		return showUser(p, c.JSON, t.ID, u)
+		return s.showUser(p, c.JSON, by, u)
 	})
 }
 
@@ -277,7 +295,7 @@ func (c *userCreate) Run(p *program) error {
 			return err
 		}
 		if c.JSON {
-			return showUser(p, true, t.ID, u)
+			return s.showUser(p, true, by, u)
 		}
 		_, err = fmt.Fprintln(p.out, u.ID)
 		return err
@@ -319,7 +337,7 @@ func (c *userUpdate) Run(p *program) error {
 		if err != nil || !c.JSON {
 			return err
 		}
-		return showUser(p, true, t.ID, u)
+		return s.showUser(p, true, by, u)
 	})
 }
 

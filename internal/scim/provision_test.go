@@ -577,9 +577,9 @@ func (s *site) crowd(t *testing.T, n int) (ids []string) {
 	t.Helper()
 	for from := 0; from < n; from += 1000 {
 		s.w.Write(t, func(ctx context.Context, tx *database.Tx) error {
-			people := make([]user.User, min(1000, n-from))
+			people := make([]user.Newcomer, min(1000, n-from))
 			for i := range people {
-				people[i] = user.User{Email: fmt.Sprintf("u%d@crowd.test", from+i), IsActive: true}
+				people[i].User = user.User{Email: fmt.Sprintf("u%d@crowd.test", from+i), IsActive: true}
 			}
 			if refused, err := s.w.Users.Import(ctx, tx, s.by, "crowd", people); err != nil || slices.ContainsFunc(refused, func(err error) bool { return err != nil }) {
 				return fmt.Errorf("import: %v %w", refused[0], err)

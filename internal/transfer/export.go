@@ -93,12 +93,17 @@ func (e *export) write(ctx context.Context, to io.Writer) (users int64, err erro
 		if err != nil {
 			return users, err
 		}
-		passwords, err := e.passwords(ctx, page)
+		ids := idsOf(page)
+		passwords, err := e.passwords(ctx, ids)
+		if err != nil {
+			return users, err
+		}
+		addresses, err := e.Users.AddressesOf(ctx, e.DB, e.by, ids)
 		if err != nil {
 			return users, err
 		}
 		for _, u := range page {
-			if err := write(w, e.record(u, passwords[u.ID])); err != nil {
+			if err := write(w, e.record(u, addresses[u.ID], passwords[u.ID])); err != nil {
 				return users, err
 			}
 		}
@@ -115,21 +120,25 @@ func (e *export) write(ctx context.Context, to io.Writer) (users int64, err erro
 	}
 }
 
-func (e *export) passwords(ctx context.Context, page []user.User) (map[string]password.Stored, error) {
-	if !e.options.Hashes || len(page) == 0 {
-		return nil, nil
-	}
+func idsOf(page []user.User) []string {
 	ids := make([]string, len(page))
 	for i, u := range page {
 		ids[i] = u.ID
 	}
+	return ids
+}
+
+func (e *export) passwords(ctx context.Context, ids []string) (map[string]password.Stored, error) {
+	if !e.options.Hashes || len(ids) == 0 {
+		return nil, nil
+	}
 	return password.Export(ctx, e.DB, e.by, ids)
 }
 
-func (e *export) record(u user.User, p password.Stored) Record {
+func (e *export) record(u user.User, addresses []user.Address, p password.Stored) Record {
 	r := Record{
 		ID: u.ID, Username: u.Username, Email: u.Email, Phone: u.Phone, FirstName: u.FirstName, LastName: u.LastName, IsActive: &u.IsActive,
-		Groups: u.Groups, Attributes: u.Attributes, RequiredActions: u.RequiredActions,
+		Groups: u.Groups, Attributes: u.Attributes, RequiredActions: u.RequiredActions, Language: u.Language,
 		CreatedAt: Moment{u.CreatedAt}, ModifiedAt: Moment{u.ModifiedAt}, LastLoginAt: Moment{u.LastLoginAt},
 		PasswordHash: p.Hash, PasswordTemporary: p.Temporary, PasswordChangedAt: Moment{p.ChangedAt},
 	}
@@ -138,6 +147,9 @@ func (e *export) record(u user.User, p password.Stored) Record {
 	}
 	if u.Phone != "" {
 		r.PhoneVerified = &u.PhoneVerified
+	}
+	for _, a := range addresses {
+		r.Addresses = append(r.Addresses, Address{Value: a.Value, AddedAt: Moment{a.AddedAt}, Held: a.Held})
 	}
 	for _, id := range u.RoleIDs {
 		r.Roles = append(r.Roles, cmp.Or(e.slugs[id], id))
@@ -171,13 +183,17 @@ func (e *export) row(w *bufio.Writer, r Record) error {
 	if err != nil {
 		return err
 	}
+	addresses, err := textList(r.Addresses)
+	if err != nil {
+		return err
+	}
 	row := []string{
 		r.ID, r.Username, r.Email, flagText(r.EmailVerified), r.Phone, flagText(r.PhoneVerified), r.FirstName, r.LastName, flagText(r.IsActive),
-		string(compact(r.Groups)), string(compact(r.Attributes)), roles, actions, momentText(r.CreatedAt), momentText(r.ModifiedAt), momentText(r.LastLoginAt),
+		string(compact(r.Groups)), string(compact(r.Attributes)), roles, actions, addresses, r.Language, momentText(r.CreatedAt), momentText(r.ModifiedAt), momentText(r.LastLoginAt),
 		r.PasswordHash, "", momentText(r.PasswordChangedAt),
 	}
 	if r.PasswordTemporary {
-		row[17] = "true"
+		row[len(row)-2] = "true"
 	}
 	var line []byte
 	for _, cell := range row[:len(e.columns())] {
@@ -216,7 +232,7 @@ func momentText(m Moment) string {
 
 // textList is a JSON array, or nothing for none: a role may be called anything, so
 // no separator would do.
-func textList(list []string) (string, error) {
+func textList[T any](list []T) (string, error) {
 	if len(list) == 0 {
 		return "", nil
 	}

@@ -24,7 +24,8 @@ func (b *bench) fill(t *testing.T) {
 	b.load(t, transfer.Options{File: file(t,
 		`{"email":"formula@x.test","first_name":"=HYPERLINK(\"http://evil.test\")","last_name":"+1","phone":"+491511111111","raw_attributes":{"html":"<b>&\u2028</b>","q":"a \"b\" \\ c"}}`,
 		`{"username":"@user","first_name":"'-quoted","last_name":"O'Hara, Jr.","groups":[]}`,
-		`{"username":"-minus","first_name":"''=","last_name":"＝1+1","raw_attributes":{}}`)})
+		`{"username":"-minus","first_name":"''=","last_name":"＝1+1","raw_attributes":{}}`,
+		`{"email":"several@x.test","email_verified":true,"language":"ar","addresses":[{"value":"several@y.test","added_at":"2024-01-02T03:04:05.678Z","held":true},"+4930555666",{"value":"=several@y.test"}]}`)})
 }
 
 func TestExportAndImportGiveTheSameBytes(t *testing.T) {
@@ -32,6 +33,11 @@ func TestExportAndImportGiveTheSameBytes(t *testing.T) {
 		b.fill(t)
 		for _, o := range []transfer.ExportOptions{{Hashes: true}, {Format: "csv", Hashes: true}, {}, {Format: "csv"}} {
 			first := b.export(t, o)
+			for _, want := range []string{"several@y.test", "2024-01-02T03:04:05.678Z", "+4930555666", "=several@y.test"} {
+				if !bytes.Contains(first, []byte(want)) {
+					t.Errorf("%+v: no %s in the export", o, want)
+				}
+			}
 			if again := b.export(t, o); !bytes.Equal(first, again) {
 				t.Errorf("%+v: the same users gave other bytes", o)
 			}
@@ -42,11 +48,14 @@ func TestExportAndImportGiveTheSameBytes(t *testing.T) {
 			origin := b.by
 			b.by = b.newTenant(t, "copy-"+o.Format+strings.Repeat("x", len(first)%7)+map[bool]string{true: "h"}[o.Hashes])
 			got, report := b.load(t, transfer.Options{File: path, Roles: true})
-			if got.Created != 17 || len(report) > 0 {
+			if got.Created != 18 || len(report) > 0 {
 				t.Errorf("%+v: %+v, %+v", o, got, report)
 			}
 			if diff := cmp.Diff(string(first), string(b.export(t, o))); diff != "" {
 				t.Errorf("%+v: export of the import (-want +got):\n%s", o, diff)
+			}
+			if u := b.find(t, "several@y.test"); u.Language != "ar" || u.Email != "several@x.test" {
+				t.Errorf("%+v: %+v", o, u)
 			}
 			if o.Hashes {
 				b.checkPassword(t, b.find(t, "phpass@example.com"), typed)
@@ -85,7 +94,7 @@ func TestExportedSheetsHaveNoFormulas(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		b.fill(t)
 		rows, err := csv.NewReader(bytes.NewReader(b.export(t, transfer.ExportOptions{Format: "csv", Hashes: true}))).ReadAll()
-		if err != nil || len(rows) != 18 {
+		if err != nil || len(rows) != 19 {
 			t.Fatalf("%d rows, %v", len(rows), err)
 		}
 		for _, row := range rows {

@@ -349,7 +349,7 @@ func (w *run) write(ctx context.Context, rows []row, to kept) error {
 func (w *run) apply(ctx context.Context, tx *database.Tx, rows []row, to *kept) ([]Refusal, error) {
 	var refusals []Refusal
 	good := make([]*row, 0, len(rows))
-	users := make([]user.User, 0, len(rows))
+	users := make([]user.Newcomer, 0, len(rows))
 	for i := range rows {
 		if rows[i].refused != nil {
 			refusals = append(refusals, rows[i].refusal(rows[i].refused))
@@ -389,7 +389,7 @@ func (w *run) apply(ctx context.Context, tx *database.Tx, rows []row, to *kept) 
 // update changes users who are there already to what their records give.
 func (w *run) update(ctx context.Context, tx *database.Tx, rows []*row, to *kept) (refusals []Refusal, err error) {
 	for _, r := range rows { // one by one: two records may be the same user
-		clashes, err := w.Users.Clashes(ctx, tx, w.by, []user.User{r.user})
+		clashes, err := w.Users.Clashes(ctx, tx, w.by, []user.Newcomer{r.user})
 		if err != nil {
 			return nil, err
 		}
@@ -450,7 +450,7 @@ func (r *row) refusal(why error) Refusal {
 // pretend judges rows as write would and writes nothing but, for an import that is
 // kept, what it found.
 func (w *run) pretend(ctx context.Context, rows []row, to kept) error {
-	users := make([]user.User, len(rows))
+	users := make([]user.Newcomer, len(rows))
 	for i, r := range rows {
 		if r.refused == nil {
 			users[i] = r.user
@@ -501,7 +501,7 @@ type seen struct {
 const maxSeen = 4_000_000
 
 // first reports whether nobody before had anything of u's.
-func (s *seen) first(u user.User) bool {
+func (s *seen) first(u user.Newcomer) bool {
 	fresh := true
 	for _, x := range append(u.Identifiers(), u.ID) {
 		if x == "" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -223,6 +224,42 @@ func TestImportUpdates(t *testing.T) {
 		checkUser(t, u, user.User{Email: "a@x.test", Phone: "+491511111111", FirstName: "New", LastName: "Name", Attributes: before.Attributes})
 		if u.ID != before.ID || b.count(t, "passwords") != 1 {
 			t.Error("another user, or no password")
+		}
+	})
+}
+
+// Further addresses come to those there are; what is somebody's already stays as it is.
+func TestImportUpdatesAddresses(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		got, report := b.load(t, transfer.Options{File: file(t,
+			`{"email":"a@x.test","email_verified":true,"addresses":["a@y.test",{"value":"a@z.test","held":true}]}`,
+			`{"email":"b@x.test","addresses":"b@y.test"}`,
+			`{"email":"c@x.test","addresses":["nobody"]}`,
+			`{"email":"d@x.test","addresses":["A@y.test"]}`)})
+		if diff := cmp.Diff([]string{"2 invalid_record", "3 invalid_phone", "4 user_exists"}, codes(report)); diff != "" || got.Created != 1 {
+			t.Fatalf("%+v, refused %s", got, diff)
+		}
+		u := b.find(t, "a@y.test")
+		b.load(t, transfer.Options{OnConflict: transfer.Update, File: file(t, `{"email":"a@x.test","addresses":["+4930555666","a@z.test"]}`)})
+		list, err := b.Users.Addresses(t.Context(), b.DB, b.by, u.ID)
+		var values []string
+		for _, a := range list {
+			values = append(values, fmt.Sprint(a.Value, " ", a.Held))
+		}
+		slices.Sort(values)
+		if diff := cmp.Diff([]string{"+4930555666 false", "a@y.test false", "a@z.test true"}, values); diff != "" || err != nil {
+			t.Errorf("%s, %v", diff, err)
+		}
+		// A record finds its user by a further address too; two people's addresses are nobody's.
+		got, report = b.load(t, transfer.Options{OnConflict: transfer.Update, File: file(t,
+			`{"username":"anew","addresses":["a@y.test"]}`,
+			`{"email":"e@x.test"}`,
+			`{"email":"e@x.test","addresses":["a@y.test"]}`)})
+		if diff := cmp.Diff([]string{"3 user_exists"}, codes(report)); diff != "" || got.Updated != 1 || got.Created != 1 {
+			t.Errorf("%+v, refused %s", got, diff)
+		}
+		if u := b.find(t, "a@x.test"); u.Username != "anew" || u.Email != "a@x.test" {
+			t.Errorf("%+v", u)
 		}
 	})
 }

@@ -16,7 +16,7 @@ func readOwn(raw []byte, _ *Options) (r Record, err error) {
 // fields are the columns of our CSV in order: the members of Record.
 var fields = []string{
 	"id", "username", "email", "email_verified", "phone", "phone_verified", "first_name", "last_name", "is_active",
-	"groups", "raw_attributes", "roles", "required_actions", "created_at", "modified_at", "last_login_at",
+	"groups", "raw_attributes", "roles", "required_actions", "addresses", "language", "created_at", "modified_at", "last_login_at",
 	"password_hash", "password_temporary", "password_changed_at",
 }
 
@@ -66,7 +66,7 @@ func (row csvRow) cell(heading string) string {
 func readCSV(row csvRow, o *Options) (r Record, err error) {
 	cell := func(field string) string { return strings.TrimSpace(plain(row.cell(field))) }
 	r = Record{
-		ID: cell("id"), Username: cell("username"), Email: cell("email"), Phone: cell("phone"), FirstName: cell("first_name"), LastName: cell("last_name"),
+		ID: cell("id"), Username: cell("username"), Email: cell("email"), Phone: cell("phone"), FirstName: cell("first_name"), LastName: cell("last_name"), Language: cell("language"),
 		PasswordHash: cell("password_hash"), PasswordAlgorithm: cell("password_algorithm"), PasswordSalt: plain(row.cell("password_salt")), PasswordOrder: cell("password_order"),
 	}
 	var flags [4]*bool
@@ -90,6 +90,9 @@ func readCSV(row csvRow, o *Options) (r Record, err error) {
 		return r, err
 	}
 	if r.RequiredActions, err = parseList("required_actions", cell("required_actions")); err != nil {
+		return r, err
+	}
+	if r.Addresses, err = parseAddresses(cell("addresses")); err != nil {
 		return r, err
 	}
 	return r, readCSVObjects(&r, cell, o)
@@ -154,6 +157,22 @@ func parseList(name, text string) (list []string, err error) {
 	for word := range strings.SplitSeq(text, ";") {
 		if word = strings.TrimSpace(word); word != "" {
 			list = append(list, word)
+		}
+	}
+	return list, nil
+}
+
+// parseAddresses reads a JSON array of addresses, or such between semicolons.
+func parseAddresses(text string) (list []Address, err error) {
+	if strings.HasPrefix(text, "[") {
+		if decode([]byte(text), &list) != nil {
+			return nil, errRecord.Saying("addresses must be a list of addresses.")
+		}
+		return list, nil
+	}
+	for word := range strings.SplitSeq(text, ";") {
+		if word = strings.TrimSpace(word); word != "" {
+			list = append(list, Address{Value: word})
 		}
 	}
 	return list, nil

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/cardea-id/cardea/internal/lang"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/secret/passhash"
@@ -43,6 +45,8 @@ type Record struct {
 	Attributes      json.RawMessage `json:"raw_attributes,omitempty"`
 	Roles           []string        `json:"roles,omitempty"` // slugs or ids
 	RequiredActions []string        `json:"required_actions,omitempty"`
+	Addresses       []Address       `json:"addresses,omitempty"` // further ones
+	Language        string          `json:"language,omitempty"`  // read last, BCP 47
 	CreatedAt       Moment          `json:"created_at,omitzero"`
 	ModifiedAt      Moment          `json:"modified_at,omitzero"`
 	LastLoginAt     Moment          `json:"last_login_at,omitzero"`
@@ -57,6 +61,32 @@ type Record struct {
 
 	PasswordTemporary bool   `json:"password_temporary,omitempty"` // must be changed at the next sign-in
 	PasswordChangedAt Moment `json:"password_changed_at,omitzero"`
+}
+
+// An Address is a further address of a user: an e-mail address, or a phone number in
+// international form. A text in place of the object is its value.
+type Address struct {
+	Value   string `json:"value"`
+	AddedAt Moment `json:"added_at,omitzero"`
+	Held    bool   `json:"held,omitempty"` // signs nobody in until its owner confirms it
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Address) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &a.Value)
+	}
+	type object Address
+	return json.Unmarshal(b, (*object)(a))
+}
+
+// stored is the address as package user takes it.
+func (a Address) stored() user.Address {
+	kind := user.KindFurtherPhone
+	if strings.Contains(a.Value, "@") {
+		kind = user.KindFurtherEmail
+	}
+	return user.Address{Kind: kind, Value: a.Value, AddedAt: a.AddedAt.Time, Held: a.Held}
 }
 
 // A Moment is a time in a file: written as RFC 3339 in UTC with milliseconds, read
@@ -165,7 +195,7 @@ func tooDeep(raw []byte) bool {
 type row struct {
 	place    span
 	login    string // for the report
-	user     user.User
+	user     user.Newcomer
 	password password.Stored // no hash if there is none
 	change   user.Change     // what to change of a user who is there already
 	refused  error
@@ -195,12 +225,16 @@ func printable(s string) string {
 	}, s)
 }
 
-func (r *Record) user(o *Options, roles map[string]string) (user.User, error) {
-	u := user.User{
+func (r *Record) user(o *Options, roles map[string]string) (user.Newcomer, error) {
+	u := user.Newcomer{User: user.User{
 		ID: r.ID, Username: r.Username, Email: r.Email, Phone: r.Phone, FirstName: r.FirstName, LastName: r.LastName,
 		EmailVerified: isTrue(r.EmailVerified), PhoneVerified: isTrue(r.PhoneVerified), IsActive: r.IsActive == nil || *r.IsActive,
 		Groups: compact(r.Groups), Attributes: compact(r.Attributes),
 		CreatedAt: r.CreatedAt.Time, ModifiedAt: r.ModifiedAt.Time, LastLoginAt: r.LastLoginAt.Time,
+		Language: known(r.Language),
+	}}
+	for _, a := range r.Addresses {
+		u.Addresses = append(u.Addresses, a.stored())
 	}
 	if u.ModifiedAt.IsZero() {
 		u.ModifiedAt = u.CreatedAt
@@ -221,6 +255,14 @@ func (r *Record) user(o *Options, roles map[string]string) (user.User, error) {
 		}
 	}
 	return u, u.Check()
+}
+
+// known is the tag of a language that the product speaks, else empty: the tenant's.
+func known(tag string) string {
+	if slices.ContainsFunc(lang.All(), func(l *lang.Language) bool { return l.Tag == tag }) {
+		return tag
+	}
+	return ""
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }
@@ -253,7 +295,7 @@ func (r *Record) password(o *Options) (password.Stored, error) {
 
 // change is what the record says of a user who is there already: only what it
 // gives.
-func (r *Record) change(u user.User) user.Change {
+func (r *Record) change(u user.Newcomer) user.Change {
 	text := func(given, value string) *string {
 		if given == "" || value == "" {
 			return nil
@@ -264,7 +306,7 @@ func (r *Record) change(u user.User) user.Change {
 		Username: text(r.Username, u.Username), Email: text(r.Email, u.Email), Phone: text(r.Phone, u.Phone),
 		FirstName: text(r.FirstName, u.FirstName), LastName: text(r.LastName, u.LastName),
 		EmailVerified: r.EmailVerified, PhoneVerified: r.PhoneVerified, IsActive: r.IsActive,
-		Groups: u.Groups, Attributes: u.Attributes,
+		Groups: u.Groups, Attributes: u.Attributes, Addresses: u.Addresses,
 	}
 	if u.RoleIDs != nil {
 		c.RoleIDs = &u.RoleIDs

@@ -40,10 +40,10 @@ const (
 
 // An Address is a further address of a user.
 type Address struct {
-	ID      string // empty of one that became the primary one
-	Kind    string // KindFurtherEmail or KindFurtherPhone
-	Value   string // canonical, see ParseEmail and ParsePhone
-	AddedAt time.Time
+	ID      string    // empty of one that became the primary one
+	Kind    string    // KindFurtherEmail or KindFurtherPhone
+	Value   string    // canonical, see ParseEmail and ParsePhone
+	AddedAt time.Time // zero if that is not known, as of one that was imported without
 	// Held says that it finds its user but signs nobody in, until it is proved again:
 	// whoever was in the account may have put it there.
 	Held bool
@@ -96,6 +96,24 @@ func (s *Service) Addresses(ctx context.Context, db database.Reader, by access.A
 	return listAddresses(ctx, db, by.Tenant, id)
 }
 
+// AddressesOf lists the further addresses of some users, each by when they were added.
+// Who has none is left out. The actor needs users:read.
+func (s *Service) AddressesOf(ctx context.Context, db database.Reader, by access.Actor, ids []string) (map[string][]Address, error) {
+	if err := by.Require(access.UsersRead); err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	of := map[string][]Address{}
+	cond, arg := db.Among("$2", ids)
+	rows, err := db.Query(ctx, "SELECT "+addressColumns+", user_id FROM user_identifiers WHERE tenant_id = $1 AND user_id "+cond+" AND id IS NOT NULL ORDER BY COALESCE(added_at, 0), value", by.Tenant, arg)
+	_, err = database.Collect(rows, err, "list addresses of users", func(row database.Scanner) (Address, error) {
+		var user string
+		a, err := scanAddress(row, &user)
+		of[user] = append(of[user], a)
+		return a, err
+	})
+	return of, err
+}
+
 // AddAddress gives a user an address, e-mail or phone by its kind, that was just proved to
 // be theirs. A user who has no primary one gets it as that, and so does who has not proved
 // that very one. One that was held counts again, and one that they have is no error.
@@ -106,7 +124,7 @@ func (s *Service) AddAddress(ctx context.Context, tx *database.Tx, by access.Act
 	if err != nil {
 		return a, err
 	}
-	if a, err = a.check(); err != nil {
+	if a, err = a.Canonical(); err != nil {
 		return a, err
 	}
 	if primary, proved := u.primary(a.Kind); primary == "" || primary == a.Value {
@@ -266,8 +284,8 @@ func (s *Service) holdAddresses(ctx context.Context, tx *database.Tx, by access.
 	return u, mine, err
 }
 
-// check puts a into its one form.
-func (a Address) check() (Address, error) {
+// Canonical returns a with its value in its one form, see ParseEmail and ParsePhone.
+func (a Address) Canonical() (Address, error) {
 	var err error
 	switch a.Kind {
 	case KindFurtherEmail:
@@ -278,6 +296,47 @@ func (a Address) check() (Address, error) {
 		err = fmt.Errorf("%q is no kind of address", a.Kind)
 	}
 	return a, err
+}
+
+// checkAll puts addresses into their one form, each once.
+func checkAll(list []Address) ([]Address, error) {
+	out := make([]Address, 0, len(list))
+	for _, a := range list {
+		a, err := a.Canonical()
+		if err != nil {
+			return nil, err
+		}
+		if !hasAddress(out, a.Value) {
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
+func hasAddress(list []Address, value string) bool {
+	return slices.ContainsFunc(list, func(a Address) bool { return a.Value == value })
+}
+
+// join returns mine and behind them those of c's addresses that u has not yet, with new
+// ids. Nothing was added in the future: it would count as an intruder's for ever.
+func (c Change) join(tx *database.Tx, u User, mine []Address) []Address {
+	all := slices.Clone(mine)
+	for _, a := range c.Addresses {
+		if primary, _ := u.primary(a.Kind); a.Value == primary || hasAddress(mine, a.Value) {
+			continue
+		}
+		all = append(all, a.settled(tx))
+	}
+	return all
+}
+
+// settled is an address that came from elsewhere, as it is kept here.
+func (a Address) settled(tx *database.Tx) Address {
+	a.ID = tx.NewID()
+	if a.AddedAt.After(tx.Now) {
+		a.AddedAt = tx.Now
+	}
+	return a
 }
 
 // primary is the address in force of the kind that a further one has.
@@ -332,14 +391,19 @@ func findMatch(ctx context.Context, db database.Reader, tenant, value string) (M
 
 func listAddresses(ctx context.Context, db database.Reader, tenant, user string) ([]Address, error) {
 	rows, err := db.Query(ctx, `
-		SELECT id, kind, value, added_at, held_at FROM user_identifiers
+		SELECT `+addressColumns+` FROM user_identifiers
 		WHERE tenant_id = $1 AND user_id = $2 AND id IS NOT NULL ORDER BY COALESCE(added_at, 0), id`, tenant, user)
-	return database.Collect(rows, err, "list addresses", func(row database.Scanner) (a Address, err error) {
-		var added, held *int64
-		err = row.Scan(&a.ID, &a.Kind, &a.Value, &added, &held)
-		a.AddedAt, a.Held = momentOf(added), held != nil
-		return a, err
-	})
+	return database.Collect(rows, err, "list addresses", func(row database.Scanner) (Address, error) { return scanAddress(row) })
+}
+
+const addressColumns = "id, kind, value, added_at, held_at"
+
+// scanAddress reads an address, and whatever the statement has behind its columns.
+func scanAddress(row database.Scanner, more ...any) (a Address, err error) {
+	var added, held *int64
+	err = row.Scan(append([]any{&a.ID, &a.Kind, &a.Value, &added, &held}, more...)...)
+	a.AddedAt, a.Held = momentOf(added), held != nil
+	return a, err
 }
 
 // addedAt is when a user got what they are found by: the beginning of all times if that is

@@ -22,7 +22,7 @@ func (s *Service) addressRoutes() []web.Route {
 	return []web.Route{
 		{Method: "GET", Paths: []string{all}, Needs: access.UsersRead, Endpoint: web.JSON(http.StatusOK, s.getAddresses),
 			Doc: web.Doc{Summary: "List a user's further addresses", Text: "Those beside email and phone of the user itself, by when they were added, at most 20. One that is held finds the user but signs nobody in until its owner confirms it again.",
-				Errors: problems{ErrNotFound}, Example: []addressForm{exampleAddress}}},
+				Errors: problems{ErrNotFound}, Example: []AddressForm{exampleAddress}}},
 		{Method: "POST", Paths: []string{all}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusCreated, s.postAddress),
 			Doc: web.Doc{Summary: "Add a further address to a user", Text: "Only addresses that are proved are kept, so verified has to be true: whoever calls vouches that the user receives what is sent there. " +
 				"A user without a primary address of the type gets it as that, and then id is null. An address belongs to one user. Users add theirs in their account, by a code.",
@@ -35,17 +35,29 @@ func (s *Service) addressRoutes() []web.Route {
 	}
 }
 
-// An addressForm is a further address as the calls show it.
-type addressForm struct {
-	ID      *string   `json:"id" schema:"nullable" doc:"null of one that became the primary address"`
-	Type    string    `json:"type" doc:"email or phone"`
-	Value   string    `json:"value" doc:"In its one form: lower case, or E.164"`
-	Held    bool      `json:"held" doc:"It signs nobody in until its owner confirms it again"`
-	AddedAt time.Time `json:"added_at"`
+// An AddressForm is a further address as the calls show it.
+type AddressForm struct {
+	ID      *string `json:"id" schema:"nullable" doc:"null of one that became the primary address"`
+	Type    string  `json:"type" doc:"email or phone"`
+	Value   string  `json:"value" doc:"In its one form: lower case, or E.164"`
+	Held    bool    `json:"held" doc:"It signs nobody in until its owner confirms it again"`
+	AddedAt stamp   `json:"added_at" schema:"nullable" doc:"null of one that was imported without its time"`
 }
 
-func formOfAddress(a Address) addressForm {
-	f := addressForm{Type: KindPhone, Value: a.Value, Held: a.Held, AddedAt: a.AddedAt}
+// Added is when the address was added, zero if that is not known.
+func (f AddressForm) Added() time.Time { return time.Time(f.AddedAt) }
+
+// AddressForms returns addresses as the calls show them.
+func AddressForms(list []Address) []AddressForm {
+	out := make([]AddressForm, len(list))
+	for i, a := range list {
+		out[i] = formOfAddress(a)
+	}
+	return out
+}
+
+func formOfAddress(a Address) AddressForm {
+	f := AddressForm{Type: KindPhone, Value: a.Value, Held: a.Held, AddedAt: stamp(a.AddedAt)}
 	if a.IsEmail() {
 		f.Type = KindEmail
 	}
@@ -56,20 +68,16 @@ func formOfAddress(a Address) addressForm {
 }
 
 var (
-	exampleAddress    = addressForm{ID: new("6694c154565dfee5166d1ce0"), Type: KindEmail, Value: "john@example.org", AddedAt: time.Date(2024, 7, 15, 7, 2, 11, 481e6, time.UTC)}
+	exampleAddress    = AddressForm{ID: new("6694c154565dfee5166d1ce0"), Type: KindEmail, Value: "john@example.org", AddedAt: stamp(time.Date(2024, 7, 15, 7, 2, 11, 481e6, time.UTC))}
 	exampleAddAddress = json.RawMessage(`{"type":"email","value":"john@example.org","verified":true}`)
 )
 
-func (s *Service) getAddresses(ctx context.Context, by access.Actor, in userRequest) ([]addressForm, error) {
+func (s *Service) getAddresses(ctx context.Context, by access.Actor, in userRequest) ([]AddressForm, error) {
 	if _, err := s.Find(ctx, s.DB, by, in.UserID); err != nil {
 		return nil, err
 	}
 	list, err := s.Addresses(ctx, s.DB, by, in.UserID)
-	out := make([]addressForm, len(list))
-	for i, a := range list {
-		out[i] = formOfAddress(a)
-	}
-	return out, err
+	return AddressForms(list), err
 }
 
 type postAddressRequest struct {
@@ -79,7 +87,7 @@ type postAddressRequest struct {
 	Verified bool   `json:"verified" doc:"true: the caller vouches for it"`
 }
 
-func (s *Service) postAddress(ctx context.Context, by access.Actor, in postAddressRequest) (out addressForm, err error) {
+func (s *Service) postAddress(ctx context.Context, by access.Actor, in postAddressRequest) (out AddressForm, err error) {
 	a := Address{Kind: KindFurtherEmail, Value: in.Value}
 	switch {
 	case in.Type == KindPhone:

@@ -118,10 +118,6 @@ func TestFurtherAddressesFindTheirUser(t *testing.T) {
 		if found, err := b.FindByLogin(t.Context(), b.DB, b.by, "ann@example.org"); err != nil || found.Email != "ann@example.com" {
 			t.Errorf("%+v, %v", found, err)
 		}
-		// The primary one is what lists go by.
-		if logins, _ := b.list(t, user.Query{Filter: user.Filter{Email: "ann@example.org"}, Limit: 10}); len(logins) != 0 {
-			t.Errorf("the list of %v is by a further address", logins)
-		}
 		if b.add(t, u.ID, email("ann@example.org")).ID != a.ID {
 			t.Error("what a user has is added once more")
 		}
@@ -173,7 +169,7 @@ func second[T any](_ T, err error) error { return err }
 func (b *bench) imported(t *testing.T, u user.User) error {
 	var refused []error
 	err := b.DB.Write(t.Context(), func(tx *database.Tx) (err error) {
-		refused, err = b.Import(t.Context(), tx, b.by, tenantA, []user.User{u})
+		refused, err = b.Import(t.Context(), tx, b.by, tenantA, []user.Newcomer{{User: u}})
 		return err
 	})
 	return errors.Join(append(refused, err)...)
@@ -443,6 +439,148 @@ func TestEveryChangeOfAddressesHasItsEvent(t *testing.T) {
 		want := []string{"user.address_added", "user.address_confirmed", "user.address_made_primary", "user.address_removed", "user.addresses_held"}
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("events (-want +got):\n%s%v", diff, err)
+		}
+	})
+}
+
+// Lists, counts and the search find somebody by every address of theirs, before the
+// indexer has seen it and after, and no more once it is gone.
+func TestListsKnowFurtherAddresses(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		people(t, b)
+		u := b.create(t, user.User{Email: "zoe@example.net", EmailVerified: true, IsActive: true})
+		a := b.add(t, u.ID, email("zoe@old-company.test"))
+		b.add(t, u.ID, phone("+4930777888"))
+		b.add(t, u.ID, email("cz@x.test"))
+		finds := []user.Filter{
+			{Email: "ZOE@old-company.test"}, {Search: "OLD-comp"}, {Search: "zoe company"}, {Search: "777888"},
+			{Search: "cz"}, // short words match the beginning of each address
+			{Search: "example.net cz@"},
+		}
+		none := []user.Filter{{Email: "zoe@old"}, {Search: "z@"}, {Search: "tzo"}, {Search: "company ann"}, {Search: "test +49 ann"}}
+		check := func(state string, fs []user.Filter, want ...string) {
+			t.Helper()
+			for _, f := range fs {
+				if got, _ := b.list(t, user.Query{Filter: f}); !slices.Equal(got, want) {
+					t.Errorf("%s, %+v: %q, want %q", state, f, got, want)
+				}
+				b.wantCount(t, f, int64(len(want)))
+			}
+		}
+		for _, state := range []string{"before the index is written", "with the index"} {
+			check(state, finds, "zoe@example.net")
+			check(state, none)
+			b.index(t)
+		}
+		if err := b.tryRemove(t, u.ID, a.ID); err != nil {
+			t.Fatal(err)
+		}
+		for _, state := range []string{"removed, before the indexer", "removed, after it"} {
+			check(state, finds[:3])
+			check(state, finds[3:], "zoe@example.net")
+			b.index(t)
+		}
+		b.remove(t, u.ID)
+		check("deleted", finds)
+	})
+}
+
+// What a further address was is found as what it has become, and the other way round.
+func TestListsFollowThePrimaryAddress(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		u := b.create(t, ann)
+		a := b.add(t, u.ID, email("ann@second.test"))
+		if _, err := b.tryPrimary(t, u.ID, a.ID); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			for _, f := range []user.Filter{{Search: "second"}, {Search: "example.com"}, {Email: "ann@second.test"}, {Email: "ann@example.com"}} {
+				if got, _ := b.list(t, user.Query{Filter: f}); len(got) != 1 {
+					t.Errorf("%+v finds %q", f, got)
+				}
+			}
+			b.index(t)
+		}
+		b.update(t, u.ID, user.Change{Email: ptr("ann@third.test")}) // which drops the one before
+		for range 2 {
+			if got, _ := b.list(t, user.Query{Filter: user.Filter{Search: "second"}}); len(got) != 0 {
+				t.Errorf("an address that is gone finds %q", got)
+			}
+			b.index(t)
+		}
+	})
+}
+
+// Addresses that come with a user are held to the same rules as all others.
+func TestImportedAddresses(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		old := b.DB.Now().Add(-time.Hour).UTC().Truncate(time.Millisecond)
+		taken := b.create(t, ann)
+		b.add(t, taken.ID, email("ann@example.org"))
+		crowd := make([]user.Address, user.MaxAddresses+1)
+		for i := range crowd {
+			crowd[i] = email(fmt.Sprintf("crowd%d@x.test", i))
+		}
+		users := []user.Newcomer{
+			{User: user.User{Email: "bob@x.test", EmailVerified: true, IsActive: true, Language: "de"}, Addresses: []user.Address{
+				{Kind: user.KindFurtherEmail, Value: "Bob@Y.test", AddedAt: old, Held: true}, email("bob@y.test"), email("bob@x.test"),
+				phone("+49 30 1234567"), {Kind: user.KindFurtherEmail, Value: "bob@z.test", AddedAt: old.AddDate(90, 0, 0)}}},
+			{User: user.User{Email: "taken@x.test"}, Addresses: []user.Address{email("free@x.test"), email("ann@example.org")}},
+			{User: user.User{Email: "primary@x.test"}, Addresses: []user.Address{email("ann@example.com")}},
+			{User: user.User{Email: "twice@x.test"}, Addresses: []user.Address{email("bob@y.test")}},
+			{User: user.User{Email: "broken@x.test"}, Addresses: []user.Address{email("broken")}},
+			{User: user.User{Email: "crowd@x.test"}, Addresses: crowd},
+			{User: user.User{Email: "free@x.test"}},
+		}
+		var refused []error
+		if err := b.DB.Write(t.Context(), func(tx *database.Tx) (err error) {
+			refused, err = b.Import(t.Context(), tx, b.by, tenantA, users)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []error{nil, user.ErrExists, user.ErrExists, user.ErrExists, user.ErrEmail, user.ErrAddresses, nil} {
+			if !errors.Is(refused[i], want) || want == nil && refused[i] != nil {
+				t.Errorf("%s: %v, want %v", users[i].Email, refused[i], want)
+			}
+		}
+		bob := users[0].ID
+		b.wantAddresses(t, bob, "+49301234567", "bob@y.test*", "bob@z.test")
+		list, err := b.Addresses(t.Context(), b.DB, b.by, bob)
+		if err != nil || len(list) != 3 || !list[0].AddedAt.IsZero() || !list[1].AddedAt.Equal(old) || list[2].AddedAt.After(b.DB.Now()) || list[1].ID == list[2].ID {
+			t.Errorf("%+v, %v", list, err)
+		}
+		b.wantMatch(t, "bob@y.test", bob, user.KindFurtherEmail, false)
+		b.wantMatch(t, "bob@z.test", bob, user.KindFurtherEmail, true)
+		if u, err := b.FindByLogin(t.Context(), b.DB, b.by, "bob@z.test"); err != nil || u.Language != "de" {
+			t.Errorf("%+v, %v", u, err)
+		}
+		if got, _ := b.list(t, user.Query{Filter: user.Filter{Search: "bob@z"}}); len(got) != 1 {
+			t.Errorf("search finds %q", got)
+		}
+	})
+}
+
+// A change may add further addresses, all or none of them.
+func TestUpdateAddsAddresses(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		u := b.create(t, ann)
+		b.add(t, u.ID, email("mine@x.test"))
+		b.hold(t, u.ID, "")
+		b.update(t, u.ID, user.Change{FirstName: ptr("Ann"), Addresses: []user.Address{email("MINE@x.test"), email("ann@example.com"), email("more@x.test")}})
+		b.wantAddresses(t, u.ID, "more@x.test", "mine@x.test*")
+		b.create(t, user.User{Email: "other@x.test"})
+		if _, err := b.tryUpdate(t.Context(), u.ID, user.Change{Addresses: []user.Address{email("last@x.test"), email("other@x.test")}}); !errors.Is(err, user.ErrExists) {
+			t.Errorf("somebody else's address: %v", err)
+		}
+		b.wantAddresses(t, u.ID, "more@x.test", "mine@x.test*")
+		b.wantMatch(t, "last@x.test", "", "", false)
+		many := make([]user.Address, user.MaxAddresses-1)
+		for i := range many {
+			many[i] = email(fmt.Sprintf("many%d@x.test", i))
+		}
+		if _, err := b.tryUpdate(t.Context(), u.ID, user.Change{Addresses: many}); !errors.Is(err, user.ErrAddresses) {
+			t.Errorf("too many: %v", err)
 		}
 	})
 }

@@ -12,6 +12,32 @@ import (
 	"github.com/cardea-id/cardea/internal/secret"
 )
 
+// A Newcomer is a user who comes in with others, from elsewhere.
+type Newcomer struct {
+	User
+	// Addresses are further ones, believed to be proved, at most MaxAddresses. Without a
+	// time one is taken for as old as the account.
+	Addresses []Address
+}
+
+// Check is User.Check for all that came along.
+func (n *Newcomer) Check() (err error) {
+	if err := n.User.Check(); err != nil {
+		return err
+	}
+	if n.Addresses, err = checkAll(n.Addresses); err != nil {
+		return err
+	}
+	n.Addresses = slices.DeleteFunc(n.Addresses, func(a Address) bool { return a.Value == n.Email || a.Value == n.Phone })
+	if len(n.Addresses) > MaxAddresses {
+		return ErrAddresses
+	}
+	return nil
+}
+
+// identifiers are what n is found by.
+func (n *Newcomer) identifiers() []identifier { return n.User.identifiers(n.Addresses...) }
+
 // Import adds many users in one transaction and says for each what became of it:
 // nil, or why it was refused, as Create would have. It sets the ids of those
 // added. A user that comes with an id keeps it; the others get ids that ascend in
@@ -24,7 +50,7 @@ import (
 // The error is that of the transaction as a whole. If it satisfies
 // database.IsDuplicate somebody else has taken one of the ids meanwhile, and the
 // same transaction run again says which.
-func (s *Service) Import(ctx context.Context, tx *database.Tx, by access.Actor, importID string, users []User) (refused []error, err error) {
+func (s *Service) Import(ctx context.Context, tx *database.Tx, by access.Actor, importID string, users []Newcomer) (refused []error, err error) {
 	if err := by.Require(access.UsersWrite); err != nil {
 		return nil, err
 	}
@@ -43,7 +69,7 @@ func (s *Service) Import(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := claimAll(ctx, tx, by.Tenant, users, refused); err != nil {
 		return nil, err
 	}
-	added := make([]User, 0, len(users))
+	added := make([]Newcomer, 0, len(users))
 	for i, u := range users {
 		if refused[i] == nil {
 			added = append(added, u)
@@ -62,7 +88,7 @@ func (s *Service) Import(ctx context.Context, tx *database.Tx, by access.Actor, 
 
 // complete fills in what Create would have set, and checks. roles is what judgeRoles
 // says.
-func (s *Service) complete(tx *database.Tx, by access.Actor, u *User, roles map[string]error) error {
+func (s *Service) complete(tx *database.Tx, by access.Actor, u *Newcomer, roles map[string]error) error {
 	if len(u.RoleIDs) > 0 {
 		if err := by.Require(access.RolesWrite); err != nil {
 			return err
@@ -90,7 +116,7 @@ var errIDTaken = ErrExists.Saying("Another user has this id.").In("id")
 
 // refuseTakenIDs refuses users whose id belongs to another user, in the database
 // or before them in the list.
-func refuseTakenIDs(ctx context.Context, tx *database.Tx, tenant string, users []User, refused []error) error {
+func refuseTakenIDs(ctx context.Context, tx *database.Tx, tenant string, users []Newcomer, refused []error) error {
 	taken := map[string]bool{}
 	for i, u := range users {
 		if u.ID == "" || refused[i] != nil {
@@ -117,7 +143,7 @@ func refuseTakenIDs(ctx context.Context, tx *database.Tx, tenant string, users [
 type among func(placeholder string, values []string) (cond string, arg any)
 
 // existing returns which of the users' ids are taken.
-func existing(ctx context.Context, db database.Reader, among among, tenant string, users []User) (map[string]bool, error) {
+func existing(ctx context.Context, db database.Reader, among among, tenant string, users []Newcomer) (map[string]bool, error) {
 	var ids []string
 	for _, u := range users {
 		if u.ID != "" {
@@ -140,7 +166,7 @@ func existing(ctx context.Context, db database.Reader, among among, tenant strin
 
 // assignIDs gives users without an id one, ascending, and returns the ids that
 // users came with.
-func assignIDs(tx *database.Tx, users []User, refused []error) (kept []string) {
+func assignIDs(tx *database.Tx, users []Newcomer, refused []error) (kept []string) {
 	var without []int
 	for i, u := range users {
 		switch {
@@ -172,7 +198,7 @@ type want struct {
 // claimAll takes the identifiers of all users and refuses those of which one is
 // taken. Users who want the same as an earlier one of the list come second, when
 // it is known whether that one got all it wanted.
-func claimAll(ctx context.Context, tx *database.Tx, tenant string, users []User, refused []error) error {
+func claimAll(ctx context.Context, tx *database.Tx, tenant string, users []Newcomer, refused []error) error {
 	wanted, second := make([]want, 0, 2*len(users)), []int(nil)
 	seen := make(map[string]bool, 2*len(users))
 	for i, u := range users {
@@ -301,10 +327,10 @@ func ownersOf(ctx context.Context, db database.Reader, among among, tenant strin
 
 // addAll writes users whose identifiers are claimed. kept are the ids among theirs
 // that are not new.
-func addAll(ctx context.Context, tx *database.Tx, tenant string, users []User, kept []string) error {
+func addAll(ctx context.Context, tx *database.Tx, tenant string, users []Newcomer, kept []string) error {
 	rows, roles := make([][]any, len(users)), [][]any(nil)
 	for i, u := range users {
-		rows[i] = insertValues(tenant, u)
+		rows[i] = insertValues(tenant, u.User)
 		slices.Sort(u.RoleIDs)
 		for _, role := range slices.Compact(u.RoleIDs) {
 			roles = append(roles, []any{tenant, u.ID, role})
@@ -312,6 +338,9 @@ func addAll(ctx context.Context, tx *database.Tx, tenant string, users []User, k
 	}
 	if err := tx.Copy(ctx, "users", insertColumns, rows); err != nil {
 		return fmt.Errorf("import users: %w", err)
+	}
+	for _, u := range users {
+		addMore(tx, tenant, u)
 	}
 	if len(roles) > 0 {
 		if err := tx.Copy(ctx, "user_roles", []string{"tenant_id", "user_id", "role_id"}, roles); err != nil {
@@ -326,9 +355,25 @@ func addAll(ctx context.Context, tx *database.Tx, tenant string, users []User, k
 	return queueImported(ctx, tx, tenant, users)
 }
 
+// addMore writes what few users bring along, and so is not worth a column for all.
+func addMore(tx *database.Tx, tenant string, u Newcomer) {
+	if u.Language != "" {
+		tx.Later("UPDATE users SET language = $3 WHERE tenant_id = $1 AND id = $2", tenant, u.ID, u.Language)
+	}
+	if len(u.Addresses) == 0 {
+		return
+	}
+	text := ""
+	for _, a := range u.Addresses {
+		setFurther(tx, tenant, u.ID, a.settled(tx))
+		text += wordStart + a.Value
+	}
+	noteFurther(tx, tenant, u.ID, text)
+}
+
 // queueImported queues the users for search: as one range if hardly anybody else's
 // id lies among theirs, else one by one.
-func queueImported(ctx context.Context, tx *database.Tx, tenant string, users []User) error {
+func queueImported(ctx context.Context, tx *database.Tx, tenant string, users []Newcomer) error {
 	ids := make([]string, len(users))
 	for i, u := range users {
 		ids[i] = u.ID
@@ -358,7 +403,7 @@ func queueImported(ctx context.Context, tx *database.Tx, tenant string, users []
 // Clashes returns for each of users, which have been through Check, the ids of the
 // existing users that have its id or one of its identifiers: none if Import would
 // take it. The actor needs users:read.
-func (s *Service) Clashes(ctx context.Context, db database.Reader, by access.Actor, users []User) ([][]string, error) {
+func (s *Service) Clashes(ctx context.Context, db database.Reader, by access.Actor, users []Newcomer) ([][]string, error) {
 	if err := by.Require(access.UsersRead); err != nil {
 		return nil, err
 	}
@@ -390,11 +435,11 @@ func (s *Service) Clashes(ctx context.Context, db database.Reader, by access.Act
 	return clashes, nil
 }
 
-// Identifiers returns the canonical form of everything u, which has been through
+// Identifiers returns the canonical form of everything n, which has been through
 // Check, could be found by at sign-in.
-func (u User) Identifiers() []string {
+func (n *Newcomer) Identifiers() []string {
 	var values []string
-	for _, x := range u.identifiers() {
+	for _, x := range n.identifiers() {
 		values = append(values, x.value)
 	}
 	return values

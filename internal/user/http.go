@@ -185,7 +185,7 @@ func (s *Service) Mount(r *web.Router) {
 			Doc: web.Doc{Tag: tag, Summary: "Get a user by id", Text: "An e-mail address in place of the id is taken too, and answered in the short form.",
 				Errors: problems{ErrNotFound, ErrEmail}, Example: exampleFull()}},
 		{Method: "GET", Paths: []string{"/api/v1/users/{useremail}/email"}, Needs: access.UsersRead, Endpoint: web.JSON(http.StatusOK, s.getUserByEmail),
-			Doc: web.Doc{Tag: tag, Summary: "Get a user by e-mail address", Text: "Answers the short form: id and connection_type instead of _id and connection_id.",
+			Doc: web.Doc{Tag: tag, Summary: "Get a user by e-mail address", Text: "Answers the short form: id and connection_type instead of _id and connection_id. A further address finds its user too; email is the primary one.",
 				Errors: problems{ErrNotFound, ErrEmail}, Example: exampleShort}},
 		{Method: "PUT", Paths: []string{"/api/v1/users/{userid}"}, Needs: access.UsersWrite, Endpoint: web.JSON(http.StatusOK, s.putUser),
 			Doc: web.Doc{Tag: tag, Summary: "Update a user", Text: "What the body does not name stays as it is, and names it does not know are ignored. A new e-mail address is unverified, unless it is a further one of the user's, and the one before is the user's no more. A password can not be set here. The last owner can not be disabled.",
@@ -216,8 +216,8 @@ type getUsersRequest struct {
 	ClientID       string `query:"client_id" doc:"The application asking; names the tenant"`
 	Limit          string `query:"limit" doc:"Users a page: 1 to 500, 100 if absent"`
 	Cursor         string `query:"cursor" doc:"X-Next-Cursor of the page before"`
-	Email          string `query:"email" doc:"Only the user of this address"`
-	Search         string `query:"search" doc:"Words, each a part of name, e-mail address, username or phone number; one or two characters match the start"`
+	Email          string `query:"email" doc:"Only the user of this address, which may be a further one"`
+	Search         string `query:"search" doc:"Words, each a part of name, e-mail address, username or phone number, further ones too; one or two characters match the start"`
 	OrganizationID string `query:"organization_id" doc:"Only members of this organization; goes with limit and cursor only, and needs organizations:read too"`
 	RoleID         string `query:"role_id" doc:"Only holders of this role"`
 	IsActive       string `query:"is_active" doc:"true or false"`
@@ -354,11 +354,11 @@ func (s *Service) getUserByEmail(ctx context.Context, by access.Actor, in userBy
 	if _, err := ParseEmail(in.Email); err != nil {
 		return Short{}, err
 	}
-	u, err := s.FindByLogin(ctx, s.DB, by, in.Email)
-	if err == nil && u.Email != emailKey(in.Email) {
+	m, err := s.Match(ctx, s.DB, by, in.Email)
+	if err == nil && !m.Is() {
 		return Short{}, ErrNotFound.Because("it is a username")
 	}
-	return ShortForm(by.Tenant, u), err
+	return ShortForm(by.Tenant, m.User), err
 }
 
 // body is what create and update take.

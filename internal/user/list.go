@@ -30,10 +30,10 @@ const maxPart = 100
 // A Filter says which users of a tenant to list. Empty fields do not filter;
 // several combine with AND.
 type Filter struct {
-	Email         string // the whole address, in any letter case
+	Email         string // the whole address, primary or further, in any letter case
 	FirstName     string // a part of the first name, in any letter case
 	LastName      string
-	Search        string // words, each a part of name, e-mail address, username or phone number
+	Search        string // words, each a part of name, e-mail address, username or phone number; further addresses count
 	RoleID        string
 	IsActive      *bool
 	CreatedAfter  time.Time
@@ -186,7 +186,7 @@ func (s *Service) selection(ctx context.Context, db database.Reader, tenant stri
 func newSelection(tenant string, f Filter) *selection {
 	sel := &selection{tenant: tenant, args: []any{tenant}}
 	if f.Email != "" {
-		sel.where("u.id = (SELECT user_id FROM user_identifiers WHERE tenant_id = $1 AND value = ? AND kind = 'email')", emailKey(f.Email))
+		sel.where("u.id = (SELECT user_id FROM user_identifiers WHERE tenant_id = $1 AND value = ? AND kind IN ('email', 'further_email'))", emailKey(f.Email))
 	}
 	if f.RoleID != "" {
 		sel.where("u.id IN (SELECT user_id FROM user_roles WHERE tenant_id = $1 AND role_id = ?)", f.RoleID)
@@ -213,7 +213,7 @@ func newSelection(tenant string, f Filter) *selection {
 		if i == 5 {
 			break
 		}
-		sel.contains(word, "u.first_key", "u.last_key", "u.email", "u.login_key", "u.phone")
+		sel.contains(word, "u.first_key", "u.last_key", "u.email", "u.login_key", "u.phone", further)
 	}
 	return sel
 }
@@ -241,6 +241,9 @@ func (sel *selection) number(cond string, args ...any) string {
 	return cond
 }
 
+// further is the field that holds several addresses, each behind wordStart.
+const further = "u.further"
+
 // contains asks for part in at least one of the fields. In a search over several
 // fields, one or two characters match only at the start of a field, so that they
 // can be found by index too.
@@ -256,6 +259,9 @@ func (sel *selection) contains(part string, fields ...string) {
 	alternatives := make([]string, len(fields))
 	sel.args = append(sel.args, pattern)
 	for i, f := range fields {
+		if f == further {
+			sel.args = append(sel.args, "%"+escapeLike(needle)+"%")
+		}
 		alternatives[i] = f + " LIKE $" + strconv.Itoa(len(sel.args)) + ` ESCAPE '\'`
 	}
 	cond := "(" + strings.Join(alternatives, " OR ") + ")"

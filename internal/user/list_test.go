@@ -323,7 +323,7 @@ func TestCountStaysExact(t *testing.T) {
 // Ids of a system that counts seconds sort behind all of ours, and never settle.
 func TestCountIncludesForeignIDs(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
-		foreign := []user.User{{ID: "6694c154565dfee5166d1cc7", Email: "a@example.com"}, {ID: "6694c154565dfee5166d1cc8", Email: "b@example.com"}}
+		foreign := []user.Newcomer{{User: user.User{ID: "6694c154565dfee5166d1cc7", Email: "a@example.com"}}, {User: user.User{ID: "6694c154565dfee5166d1cc8", Email: "b@example.com"}}}
 		err := b.DB.Write(t.Context(), func(tx *database.Tx) error {
 			_, err := b.Import(t.Context(), tx, b.by, tenantA, foreign)
 			return err

@@ -142,7 +142,7 @@ func DropRole(ctx context.Context, tx *database.Tx, tenant, id string) error {
 
 // judgeRoles says for each role that some users come with why the actor may not give
 // it, nil for those the actor may.
-func judgeRoles(ctx context.Context, tx *database.Tx, by access.Actor, users []User) (map[string]error, error) {
+func judgeRoles(ctx context.Context, tx *database.Tx, by access.Actor, users []Newcomer) (map[string]error, error) {
 	verdicts := map[string]error{}
 	for _, u := range users {
 		for _, id := range u.RoleIDs {

@@ -26,7 +26,7 @@ import (
 const wordStart = "  "
 
 // entry is the SQL for what the index holds of a user.
-const entry = `'  ' || u.first_key || '  ' || u.last_key || '  ' || COALESCE(u.email, '') || '  ' || u.login_key || '  ' || COALESCE(u.phone, '')`
+const entry = `'  ' || u.first_key || '  ' || u.last_key || '  ' || COALESCE(u.email, '') || '  ' || u.login_key || '  ' || COALESCE(u.phone, '') || COALESCE(u.further, '')`
 
 // window is how many users a search walks through in list order before it asks
 // the index. Where that fills the page, matches are so many that sorting what the

@@ -88,15 +88,10 @@ var insertColumns = []string{
 }
 
 func insertValues(tenant string, u User) []any {
-	var login *int64
-	if !u.LastLoginAt.IsZero() {
-		ms := u.LastLoginAt.UnixMilli()
-		login = &ms
-	}
 	return []any{
 		tenant, u.ID, orNull(u.Username), orNull(u.Email), orNull(u.Phone), loginKey(u.Login()), u.FirstName, u.LastName, fold(u.FirstName), fold(u.LastName),
 		u.EmailVerified, u.PhoneVerified, u.IsActive, orNull(string(u.Groups)), orNull(string(u.Attributes)), listOrNull(u.RoleIDs), listOrNull(u.RequiredActions), u.ConnectionID,
-		u.CreatedAt.UnixMilli(), u.ModifiedAt.UnixMilli(), login,
+		u.CreatedAt.UnixMilli(), u.ModifiedAt.UnixMilli(), msOrNull(u.LastLoginAt),
 	}
 }
 
@@ -147,7 +142,8 @@ func claim(ctx context.Context, tx *database.Tx, tenant, user string, ids []iden
 }
 
 // reclaim gives up what a user was found by and is no more, and takes what is new. What
-// has become of another kind stays the user's all the time.
+// has become of another kind stays the user's all the time. The search learns of further
+// addresses.
 func reclaim(ctx context.Context, tx *database.Tx, tenant, user string, old, now []identifier) error {
 	for _, x := range difference(old, now) {
 		if !slices.ContainsFunc(now, x.isSame) {
@@ -162,7 +158,46 @@ func reclaim(ctx context.Context, tx *database.Tx, tenant, user string, old, now
 		}
 		tx.Later("UPDATE user_identifiers SET kind = $4, id = $5, held_at = NULL WHERE tenant_id = $1 AND value = $2 AND user_id = $3", tenant, x.value, user, x.kind, orNull(x.id))
 	}
+	if was, is := furtherText(old), furtherText(now); was != is {
+		noteFurther(tx, tenant, user, is)
+		queueSearch(tx, tenant, user, user)
+	}
 	return claim(ctx, tx, tenant, user, wanted)
+}
+
+// furtherText is what users.further holds of the further addresses among ids.
+func furtherText(ids []identifier) string {
+	var b strings.Builder
+	for _, x := range ids {
+		if x.id != "" {
+			b.WriteString(wordStart + x.value)
+		}
+	}
+	return b.String()
+}
+
+func noteFurther(tx *database.Tx, tenant, user, text string) {
+	tx.Later("UPDATE users SET further = $3 WHERE tenant_id = $1 AND id = $2", tenant, user, orNull(text))
+}
+
+// setFurther gives a further address that a user has just taken what came along with it.
+func setFurther(tx *database.Tx, tenant, user string, a Address) {
+	tx.Later("UPDATE user_identifiers SET id = $4, added_at = $5, held_at = $6 WHERE tenant_id = $1 AND value = $2 AND user_id = $3",
+		tenant, a.Value, user, a.ID, msOrNull(a.AddedAt), heldAt(tx, a))
+}
+
+func msOrNull(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	return new(t.UnixMilli())
+}
+
+func heldAt(tx *database.Tx, a Address) *int64 {
+	if !a.Held {
+		return nil
+	}
+	return new(tx.Millis())
 }
 
 func difference(a, b []identifier) (out []identifier) {

@@ -255,6 +255,9 @@ type Change struct {
 	Attributes      json.RawMessage
 	RoleIDs         *[]string
 	RequiredActions *[]string
+	// Addresses are further ones that come to those the user has, proved. Those that are
+	// theirs already stay as they are.
+	Addresses []Address
 	// Untold says that the owner is not told, as for imports, which change many at once.
 	Untold bool
 }
@@ -296,6 +299,9 @@ func (c Change) apply(u *User) (changed []string) {
 	}
 	if c.RequiredActions != nil {
 		u.RequiredActions, changed = *c.RequiredActions, append(changed, "required_actions")
+	}
+	if len(c.Addresses) > 0 {
+		changed = append(changed, "addresses")
 	}
 	return changed
 }
@@ -407,7 +413,7 @@ func (s *Service) Tell(ctx context.Context, tx *database.Tx, by access.Actor, be
 
 // rename has u found by what it is found by from now on, which may be nothing new.
 func (s *Service) rename(ctx context.Context, tx *database.Tx, tenant string, old User, u *User, c Change, keep bool) error {
-	if slices.Equal(old.identifiers(), u.identifiers()) {
+	if slices.Equal(old.identifiers(), u.identifiers()) && len(c.Addresses) == 0 {
 		return nil
 	}
 	mine, err := listAddresses(ctx, tx, tenant, u.ID)
@@ -425,12 +431,22 @@ func (s *Service) rename(ctx context.Context, tx *database.Tx, tenant string, ol
 	if keep && old.Phone != u.Phone && old.PhoneVerified {
 		mine = append(mine, Address{ID: tx.NewID(), Kind: KindFurtherPhone, Value: old.Phone})
 	}
-	return reclaim(ctx, tx, tenant, u.ID, was, u.identifiers(mine...))
+	all := c.join(tx, *u, mine)
+	if len(all) > len(mine) && len(all) > MaxAddresses {
+		return ErrAddresses
+	}
+	if err := reclaim(ctx, tx, tenant, u.ID, was, u.identifiers(all...)); err != nil {
+		return err
+	}
+	for _, a := range all[len(mine):] {
+		setFurther(tx, tenant, u.ID, a)
+	}
+	return nil
 }
 
 // isSensitive reports whether c touches how the user signs in.
 func (c Change) isSensitive() bool {
-	return c.Username != nil || c.Email != nil || c.Phone != nil || c.EmailVerified != nil || c.PhoneVerified != nil || c.IsActive != nil || c.RequiredActions != nil
+	return c.Username != nil || c.Email != nil || c.Phone != nil || c.EmailVerified != nil || c.PhoneVerified != nil || c.IsActive != nil || c.RequiredActions != nil || len(c.Addresses) > 0
 }
 
 // normalise brings addresses of a change into the form they are compared in.
@@ -448,7 +464,9 @@ func normalise(c *Change) error {
 		}
 		*f.value = v
 	}
-	return nil
+	var err error
+	c.Addresses, err = checkAll(c.Addresses)
+	return err
 }
 
 // HasActiveAccount is the condition, for statements of packages above, that the user of a
