@@ -32,9 +32,14 @@ func TestAddressesByTheAPI(t *testing.T) {
 		address, _ := made["id"].(string)
 		c.Post(t, "/api/v1/users/"+other+"/addresses", map[string]any{"type": "email", "value": further, "verified": true}).Want(t, 409)
 		c.Post(t, "/api/v1/users", map[string]any{"email": further}).Want(t, 409)
-		c.Get(t, "/api/v1/users/"+further+"/email").Want(t, 404)
-		if list := c.Get(t, "/api/v1/users?email="+further).Want(t, 200).List(t); len(list) != 0 {
-			t.Errorf("the list by e-mail has %v", list)
+		// Their user is found by it and shown with the primary one, and another user by nobody else's.
+		if u := c.Get(t, "/api/v1/users/"+further+"/email").Want(t, 200).Object(t); u["id"] != id || u["email"] == further {
+			t.Errorf("found %v", u)
+		}
+		for _, query := range []string{"email=" + further, "search=" + further} {
+			if list := c.Get(t, "/api/v1/users?"+query).Want(t, 200).List(t); len(list) != 1 {
+				t.Errorf("the list of %s has %v", query, list)
+			}
 		}
 		path, stranger := "/addresses/"+address, w.Tenant(t, "another").Client
 		for user, by := range map[string]apptest.Client{other: c, id: stranger} { // another user's, another tenant's
