@@ -19,7 +19,7 @@ import (
 var floors = []string{
 	// Ground: knows nothing of identity.
 	"problem secret access database lang device outbound",
-	"database/dbtest database/dbtest/withpostgres secret/passhash audit jobs notify ratelimit keyring web page openapi",
+	"database/dbtest database/dbtest/withpostgres secret/passhash/argon2id secret/passhash audit jobs notify ratelimit keyring web page openapi",
 	// Nouns.
 	"tenant role logs session letter user org password token",
 	// Ways to prove who one is.

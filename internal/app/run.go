@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -67,21 +65,6 @@ func (a *App) Run(ctx context.Context, listener net.Listener) error {
 		err = nil
 	}
 	return err
-}
-
-// tuneGC lets garbage grow to three times what is in use, which is little, before it
-// is collected: a tenth less work for each request, for some ten megabytes. Near
-// softLimit it is collected more often, so that a burst of password hashes, which take
-// 19 MiB each, does not leave a mountain behind. GOGC and GOMEMLIMIT in the environment
-// have the last word.
-func tuneGC() {
-	const softLimit = 128 << 20 // at 80 MiB collecting costs half of the sign-ins a second
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(300)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(softLimit)
-	}
 }
 
 // shutdown lets requests finish, and cuts off those that take too long.
@@ -148,6 +131,7 @@ func (a *App) startBackground(ctx context.Context) (stop func()) {
 	})
 	workers.Go(func() { a.Provider.Run(work) })
 	workers.Go(func() { a.SCIM.Run(work) })
+	workers.Go(func() { keepRoom(work) })
 	sealer.Go(func() {
 		if err := (&audit.Sealer{DB: a.DB, Log: a.Log}).Run(seal); err != nil {
 			a.Log.Error("the last events of the log are not sealed yet", "err", err)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// An argon2KDF is argon2.Key (Argon2i) or argon2.IDKey (Argon2id).
+// An argon2KDF is argon2.Key (Argon2i) or the Key of memory (Argon2id).
 type argon2KDF func(password, salt []byte, passes, memory uint32, lanes uint8, size uint32) []byte
 
 // argon2Form reads the PHC form: v=19$m=…,t=…,p=…$salt$hash, with or without our

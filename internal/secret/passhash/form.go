@@ -51,7 +51,7 @@ var forms = knownForms()
 
 func knownForms() map[string]form {
 	known := map[string]form{
-		"$argon2id$": argon2Form(argon2.IDKey),
+		"$argon2id$": argon2Form(memory.Key),
 		"$argon2i$":  argon2Form(argon2.Key),
 		"$argon2d$":  unsupported("Argon2d is not supported: it was never meant for passwords"),
 

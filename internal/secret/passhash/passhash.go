@@ -29,10 +29,10 @@ import (
 	"runtime"
 	"strings"
 
-	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/cardea-id/cardea/internal/problem"
+	"github.com/cardea-id/cardea/internal/secret/passhash/argon2id"
 )
 
 const (
@@ -67,6 +67,10 @@ type Params struct {
 
 // Default is OWASP's first recommendation: about 22 ms of one core.
 var Default = Params{Memory: 19456, Time: 2, Lanes: 1}
+
+// memory is where hashes of the default costs are computed. At most as many run as the
+// gate has slots.
+var memory = argon2id.New(Default.Memory)
 
 // Check says whether p is possible and within the bounds that hold for imported
 // hashes too. Its error is plain text for whoever configured p.
@@ -115,7 +119,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (encoded string, err
 	rand.Read(salt)
 	input := season(h.Pepper, norm.NFC.String(password))
 	err = h.gate.do(ctx, int(h.Params.Memory), func() error {
-		sum = argon2.IDKey(input, salt, h.Params.Time, h.Params.Memory, h.Params.Lanes, sumBytes)
+		sum = memory.Key(input, salt, h.Params.Time, h.Params.Memory, h.Params.Lanes, sumBytes)
 		return nil
 	})
 	if err != nil {
