@@ -156,12 +156,27 @@ func listOrganizations(ctx context.Context, db database.Reader, tenant, after st
 	return database.Collect(rows, err, "list organizations", scanPlain)
 }
 
-// searchOrganizations finds the ids in the index first, which has all that it needs.
-func searchOrganizations(ctx context.Context, db database.Reader, tenant, after, part string, limit int) ([]Organization, error) {
+// window is how many organizations a search walks through in list order before it asks
+// PostgreSQL's index of parts, which shows the first only when it has found all.
+const window = 1000
+
+// searchOrganizations finds the ids in an index first, which has all that it needs: in
+// list order, which ends when the page is full, or by parts, where matches are few.
+func searchOrganizations(ctx context.Context, db *database.DB, tenant, after, part string, limit int) ([]Organization, error) {
+	const here, matches = `FROM organizations WHERE tenant_id = $1 AND id > $2`, `search_key LIKE $3 ESCAPE '\'`
 	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(fold(part)) + "%"
-	rows, err := db.Query(ctx, `
-		SELECT `+columnsOfO+` FROM (
-			SELECT id AS hit FROM organizations WHERE tenant_id = $1 AND id > $2 AND search_key LIKE $3 ESCAPE '\' ORDER BY id LIMIT CAST($4 AS BIGINT)) AS hits
-		CROSS JOIN organizations o WHERE o.tenant_id = $1 AND o.id = hit ORDER BY o.id`, tenant, after, pattern, int64(limit))
-	return database.Collect(rows, err, "search organizations", scanPlain)
+	read := func(with, hits string) ([]Organization, error) {
+		rows, err := db.Query(ctx, with+`
+			SELECT `+columnsOfO+` FROM (SELECT id AS hit `+hits+` ORDER BY id LIMIT CAST($4 AS BIGINT)) AS hits
+			CROSS JOIN organizations o WHERE o.tenant_id = $1 AND o.id = hit ORDER BY o.id`, tenant, after, pattern, int64(limit))
+		return database.Collect(rows, err, "search organizations", scanPlain)
+	}
+	if db.Engine() == database.SQLite {
+		return read("", here+` AND `+matches)
+	}
+	list, err := read("", fmt.Sprintf(`FROM (SELECT id, search_key %s ORDER BY id LIMIT %d) AS walked WHERE %s`, here, window, matches))
+	if err != nil || len(list) == limit {
+		return list, err
+	}
+	return read(`WITH found AS MATERIALIZED (SELECT id `+here+` AND `+matches+`)`, `FROM found`)
 }

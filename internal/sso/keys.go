@@ -12,7 +12,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 	"sync"
@@ -69,14 +71,60 @@ func newKey(now time.Time, connection string) (storedKey, error) {
 	return storedKey{der, certificate}, err
 }
 
-// keyCache keeps keys in the form that signs, by the hash of their sealed form, which
+// A lateKey is parsed when it is used first: that takes longer than all else of a request,
+// and ten kilobytes, and most requests neither sign nor decrypt. It is a crypto.Signer and
+// a crypto.Decrypter.
+type lateKey struct {
+	parsed func() (*rsa.PrivateKey, error)
+}
+
+func newLateKey(pkcs8 []byte) lateKey {
+	return lateKey{sync.OnceValues(func() (*rsa.PrivateKey, error) {
+		key, err := x509.ParsePKCS8PrivateKey(pkcs8)
+		if err != nil {
+			return nil, fmt.Errorf("parse a key of ours: %w", err)
+		}
+		private, ok := key.(*rsa.PrivateKey)
+		if !ok {
+			return nil, errors.New("a key of ours is not RSA")
+		}
+		return private, nil
+	})}
+}
+
+// Public returns nil of a key that can not be used.
+func (k lateKey) Public() crypto.PublicKey {
+	private, err := k.parsed()
+	if err != nil {
+		return nil
+	}
+	return private.Public()
+}
+
+func (k lateKey) Sign(random io.Reader, digest []byte, options crypto.SignerOpts) ([]byte, error) {
+	private, err := k.parsed()
+	if err != nil {
+		return nil, err
+	}
+	return private.Sign(random, digest, options)
+}
+
+func (k lateKey) Decrypt(random io.Reader, text []byte, options crypto.DecrypterOpts) ([]byte, error) {
+	private, err := k.parsed()
+	if err != nil {
+		return nil, err
+	}
+	return private.Decrypt(random, text, options)
+}
+
+// keyCache keeps keys that were opened, by the hash of their sealed form, which
 // differs each time they are sealed. It is bounded: when full it starts over.
 type keyCache struct {
 	mu   sync.Mutex
 	keys map[[32]byte][]samlxml.Key
 }
 
-const maxCachedKeys = 2000
+const maxCachedKeys = 500
 
 // keysOf opens the keys of a connection.
 func (s *Service) keysOf(ctx context.Context, c Connection) ([]samlxml.Key, error) {
@@ -96,11 +144,7 @@ func (s *Service) keysOf(ctx context.Context, c Connection) ([]samlxml.Key, erro
 	}
 	out := make([]samlxml.Key, len(stored))
 	for i, k := range stored {
-		private, err := x509.ParsePKCS8PrivateKey(k.Private)
-		if err != nil {
-			return nil, fmt.Errorf("key of connection %s: %w", c.ID, err)
-		}
-		out[i] = samlxml.Key{Private: private.(crypto.Signer), Certificate: k.Certificate}
+		out[i] = samlxml.Key{Private: newLateKey(k.Private), Certificate: k.Certificate}
 	}
 	s.opened.mu.Lock()
 	defer s.opened.mu.Unlock()

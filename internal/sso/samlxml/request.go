@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/beevik/etree"
@@ -137,12 +138,20 @@ func (sp SP) redirect(root *etree.Element, address, field, relay string, signed 
 	return Sent{Redirect: address + separator + query}, nil
 }
 
-func deflate(raw []byte) string {
-	var packed bytes.Buffer
-	writer, err := flate.NewWriter(&packed, flate.BestCompression)
+// deflaters are used again: each is most of a megabyte.
+var deflaters = sync.Pool{New: func() any {
+	writer, err := flate.NewWriter(nil, flate.BestCompression)
 	if err != nil {
 		panic(fmt.Sprintf("samlxml: the level of compression: %v", err))
 	}
+	return writer
+}}
+
+func deflate(raw []byte) string {
+	var packed bytes.Buffer
+	writer := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(writer)
+	writer.Reset(&packed)
 	_, _ = writer.Write(raw) // to memory
 	_ = writer.Close()
 	return base64.StdEncoding.EncodeToString(packed.Bytes())
