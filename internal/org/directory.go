@@ -71,6 +71,9 @@ func (s *Service) replaceAutomatic(ctx context.Context, tx *database.Tx, by acce
 		if gained, err = giveAutomatic(ctx, tx, by.Tenant, organization, users, source, wanted); err != nil || !before {
 			return err
 		}
+		if slices.Contains(wanted, owner) {
+			return unkeep(ctx, tx, by.Tenant, organization, users, source, owner)
+		}
 		taken, err = s.keepOne(ctx, tx, by, organization, source, owner, taken)
 		return err
 	})
@@ -101,7 +104,11 @@ func (s *Service) keepOne(ctx context.Context, tx *database.Tx, by access.Actor,
 	if err != nil || len(kept) == 0 {
 		return taken, err
 	}
+	known := slices.Contains(taken, given{user: kept[0], role: owner, kept: true})
 	taken = slices.DeleteFunc(taken, func(t given) bool { return t.role == owner && t.user == kept[0] })
+	if known { // it was told when it was kept first, and every sign-in comes by here
+		return taken, nil
+	}
 	return taken, audit.Append(tx, by, audit.Event{Action: "organization.owner_kept", Target: Target, TargetID: organization,
 		Detail: map[string]any{"user_id": kept[0], "source": source}})
 }
@@ -113,10 +120,10 @@ func takeAutomatic(ctx context.Context, tx *database.Tx, tenant, organization st
 	isUser, args := tx.AmongMany("user_id", 5, users)
 	rows, err := tx.Query(ctx, `
 		DELETE FROM organization_member_roles
-		WHERE tenant_id = $1 AND organization_id = $2 AND source = $3 AND NOT role_id `+isRole+` AND `+isUser+` RETURNING user_id, role_id`,
+		WHERE tenant_id = $1 AND organization_id = $2 AND source = $3 AND NOT role_id `+isRole+` AND `+isUser+` RETURNING user_id, role_id, is_kept`,
 		append([]any{tenant, organization, source, roleArg}, args...)...)
 	return database.Collect(rows, err, "take roles", func(row database.Scanner) (g given, err error) {
-		err = row.Scan(&g.user, &g.role)
+		err = row.Scan(&g.user, &g.role, &g.kept)
 		return g, err
 	})
 }
@@ -137,6 +144,18 @@ func giveAutomatic(ctx context.Context, tx *database.Tx, tenant, organization st
 		gained = append(gained, more...)
 	}
 	return gained, nil
+}
+
+// unkeep notes that a source gives the owner's role itself to those who had only kept it.
+func unkeep(ctx context.Context, tx *database.Tx, tenant, organization string, users []string, source, owner string) error {
+	isUser, args := tx.AmongMany("user_id", 5, users)
+	_, err := tx.Exec(ctx, `
+		UPDATE organization_member_roles SET is_kept = FALSE
+		WHERE tenant_id = $1 AND organization_id = $2 AND source = $3 AND role_id = $4 AND is_kept AND `+isUser, append([]any{tenant, organization, source, owner}, args...)...)
+	if err != nil {
+		return fmt.Errorf("note who gives the owner's role: %w", err)
+	}
+	return nil
 }
 
 func scanUserID(row database.Scanner) (id string, err error) {

@@ -97,7 +97,10 @@ func (s *Service) Memberships(ctx context.Context, db database.Reader, tenant, u
 }
 
 // A given is a role of a member.
-type given struct{ organization, user, source, role string }
+type given struct {
+	organization, user, source, role string
+	kept                             bool // by the last owner, although the source gives it no more
+}
 
 // take takes those of roles that are the member's.
 func (m *Member) take(roles []given) {

@@ -193,8 +193,8 @@ func allOwnedByOthers(ctx context.Context, tx *database.Tx, tenant, owner, userI
 func giveBack(ctx context.Context, tx *database.Tx, tenant, organization, source, owner string, users []string) ([]string, error) {
 	isUser, args := tx.AmongMany("m.user_id", 5, users)
 	rows, err := tx.Query(ctx, `
-		INSERT INTO organization_member_roles (tenant_id, organization_id, user_id, source, role_id)
-		SELECT m.tenant_id, m.organization_id, m.user_id, CAST($3 AS TEXT), CAST($4 AS TEXT) FROM organization_members m
+		INSERT INTO organization_member_roles (tenant_id, organization_id, user_id, source, role_id, is_kept)
+		SELECT m.tenant_id, m.organization_id, m.user_id, CAST($3 AS TEXT), CAST($4 AS TEXT), TRUE FROM organization_members m
 		WHERE m.tenant_id = $1 AND m.organization_id = $2 AND m.status = 'active' AND `+user.HasActiveAccount+` AND `+isUser+`
 		ORDER BY m.user_id LIMIT 1 RETURNING user_id`, append([]any{tenant, organization, source, owner}, args...)...)
 	return database.Collect(rows, err, "give the owner's role back", scanUserID)

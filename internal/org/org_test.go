@@ -376,12 +376,22 @@ func TestRulesKeepTheLastOwner(t *testing.T) {
 				b.wantEffective(t, o, people[0], "developer")
 				change(ids[1:], b.ids("developer"))
 				b.wantEffective(t, o, people[1], "developer", "owner")
-				b.member(t, o, "owner")
+				other := b.member(t, o, "owner")
 				change(ids[1:], b.ids("developer"))
 				b.wantEffective(t, o, people[1], "developer")
+				// What the rules give themselves in between is kept anew, and told anew.
+				change(ids[1:], b.ids("owner"))
+				b.write(t, func(tx *database.Tx) error { return b.RemoveMember(t.Context(), tx, b.by, o.ID, other.ID, "") })
+				for range 3 {
+					change(ids[1:], b.ids("developer"))
+					b.wantEffective(t, o, people[1], "developer", "owner")
+				}
+				change(ids[1:], b.ids("owner"))
+				change(ids[1:], b.ids("developer"))
+				b.wantEffective(t, o, people[1], "developer", "owner")
 				var said int64
 				err := b.DB.QueryRow(t.Context(), `SELECT count(*) FROM audit_unsealed WHERE tenant_id = $1 AND action = 'organization.owner_kept' AND target_id = $2`, b.by.Tenant, o.ID).Scan(&said)
-				if err != nil || said != 2 {
+				if err != nil || said != 3 {
 					t.Errorf("the log says it %d times, %v", said, err)
 				}
 			})
