@@ -29,7 +29,7 @@ var (
 	exampleTenantChange = json.RawMessage(`{"display_name":"Test Ltd.","policy":{"require_sso":false,"mfa":"required"}}`)
 	exampleUsersTenants = usersTenants{[]usersTenant{{exampleOrganization.ID, "test", Active, []string{"example.com"}, rules{}, exampleNamed}}}
 	exampleEvent        = auditEntry{
-		ID: "6694c201565dfee5166d1cd2", Event: "organization.member_added", CreatedAt: exampleMade, Actor: "key:6694c133565dfee5166d1cc2", Result: "success",
+		ID: "6694c201565dfee5166d1cd2", Event: "organization.member_added", CreatedAt: exampleMade, Text: "Ann Lee became a member", Actor: "key:6694c133565dfee5166d1cc2", Result: "success",
 		Detail: json.RawMessage(`{"user_id":"` + exampleUser + `","role_ids":[]}`), IPAddress: "203.0.113.7", UserAgent: "curl/8.5.0",
 	}
 )

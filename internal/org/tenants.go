@@ -10,6 +10,7 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/lang"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/secret"
@@ -244,7 +245,9 @@ type auditEntry struct {
 	ID        string          `json:"id"`
 	Event     string          `json:"event"`
 	CreatedAt time.Time       `json:"created_at"`
+	Text      string          `json:"text" doc:"What happened, in words; empty for an event that has none. Users are named to a caller with users:read"`
 	Actor     string          `json:"actor"`
+	ActorName string          `json:"actor_name" doc:"Of a user, to a caller with users:read"`
 	Result    string          `json:"result"`
 	Detail    json.RawMessage `json:"detail"`
 	IPAddress string          `json:"ip_address"`
@@ -298,10 +301,12 @@ func (s *Service) getAudit(ctx context.Context, by access.Actor, in getAuditRequ
 		}
 	}
 	out := auditList{p.Limit, cursorOf(next), make([]auditEntry, len(events))}
-	for i, e := range events {
-		out.Events[i] = auditEntry{ID: e.ID, Event: e.Action, CreatedAt: e.At, Actor: e.Actor, Result: e.Result, Detail: e.Detail, IPAddress: e.IP, UserAgent: e.UserAgent}
+	words := lang.Pick("en", "", "en")
+	told, err := s.Tell(ctx, s.DB, by, o.ID, words, events)
+	for i, e := range told {
+		out.Events[i] = auditEntry{ID: e.ID, Event: e.Action, CreatedAt: e.At, Text: e.Sentence(words), Actor: e.Actor, ActorName: e.By.Name, Result: e.Result, Detail: e.Detail, IPAddress: e.IP, UserAgent: e.UserAgent}
 	}
-	return out, nil
+	return out, err
 }
 
 type usersTenants struct {

@@ -395,13 +395,20 @@ type PortalLogPage struct {
 // Tab is where the page stands in the menu.
 func (p *PortalLogPage) Tab() string { return p.Base + "/log" }
 
+// Tell says what happened, in the page's language.
+func (p *PortalLogPage) Tell(e PortalEvent) template.HTML { return p.Bold(e.Key, e.Args...) }
+
 // A PortalEvent is something that was done.
 type PortalEvent struct {
-	At             time.Time
-	Action, Detail string
-	Actor, IP      string
-	Own            bool // by this link
-	OK             bool
+	At    time.Time
+	Key   string // of its sentence; empty if there is none, and the action is shown
+	Args  []any
+	Roles string // that it gives
+	By    string // who has done it
+	IP    string // where they were, if that may be told
+	OK    bool
+	// As programs have it.
+	Action, Detail, Actor string
 }
 
 // SSOTested ends a test whose result somebody else may see.

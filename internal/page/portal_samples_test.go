@@ -96,9 +96,14 @@ func portalSamples(v page.View) map[string]page.Page {
 		"portal-directory.off":     &off,
 		"portal-directory.token":   &page.PortalDirectoryPage{PortalView: own, Provider: "Okta", Status: page.StateActive, Token: "scim_3Vq9bT0xYt7uQ2eRkLpN8sWz", Do: directory.Do, NextURL: base + "/directory/1"},
 		"portal-domains":           &page.PortalDomainsPage{PortalView: noticed, AddAction: base + "/domains", VerifyAction: base + "/domains/verify", RemoveAction: base + "/domains/remove", Domains: []page.PortalDomain{{Name: "acme.test", Verified: true, Since: v.Now.Add(-900 * time.Hour)}, {Name: "acme-europe.test", Record: "_cardea-challenge.acme-europe.test", Value: "cardea-domain-verification=5XQ2M7KTRNBVA3DJHPLZ6WCE4Y"}, {Name: "old.acme.test", Verified: true, Failing: true, Record: "_cardea-challenge.old.acme.test", Value: "cardea-domain-verification=5XQ2M7KTRNBVA3DJHPLZ6WCE4Y"}}},
-		"portal-log":               &page.PortalLogPage{PortalView: own, NextURL: base + "/log?before=x", Events: []page.PortalEvent{{At: v.Now.Add(-time.Minute), Action: "sso_connection.activated", Detail: "connection 6694c154565dfee5166d1cc7", IP: "203.0.113.7", Own: true, OK: true}, {At: v.Now.Add(-time.Hour), Action: "organization.domain_added", Detail: "domain acme.test", Actor: "user:6694c154565dfee5166d1cc7", OK: true}}},
-		"portal-log.none":          &page.PortalLogPage{PortalView: own},
-		"sso-tested":               &page.SSOTested{View: v, OK: true},
-		"sso-tested.bad":           &page.SSOTested{View: v},
+		"portal-log": &page.PortalLogPage{PortalView: own, NextURL: base + "/log?before=x", Events: []page.PortalEvent{
+			{At: v.Now.Add(-time.Minute), Key: "log.sso_connection.activated", Args: []any{"name", "Okta"}, By: v.Text("portal.this_link"), Action: "sso_connection.activated", Detail: "connection 6694c154565dfee5166d1cc7", Actor: "portal:6694c154565dfee5166d1cc8", IP: "203.0.113.7", OK: true},
+			{At: v.Now.Add(-time.Hour), Key: "log.organization.member_roles_changed", Args: []any{"person", v.Text("log.people", "count", 12)}, Roles: "Developer, Viewer", By: v.Text("log.by.directory"), Action: "organization.member_roles_changed", Actor: "directory:6694c154565dfee5166d1cc9", OK: true},
+			{At: v.Now.Add(-2 * time.Hour), Key: "log.organization.domain_added", Args: []any{"domain", "acme.test"}, By: "Ann Lee", Action: "organization.domain_added", Detail: "domain acme.test", Actor: "user:6694c154565dfee5166d1cc7", OK: true},
+			{At: v.Now.Add(-3 * time.Hour), Key: "log.organization.created", By: v.Text("log.by.operator", "name", "Northwind"), Action: "organization.created", Detail: "name Acme", OK: true},
+			{At: v.Now.Add(-4 * time.Hour), Action: "something.else", By: v.Text("log.by.system"), OK: true}}},
+		"portal-log.none": &page.PortalLogPage{PortalView: own},
+		"sso-tested":      &page.SSOTested{View: v, OK: true},
+		"sso-tested.bad":  &page.SSOTested{View: v},
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/page"
 	"github.com/cardea-id/cardea/internal/sso"
 )
@@ -83,19 +85,40 @@ func (s *Service) pageLog(w http.ResponseWriter, r *http.Request, v *visit) erro
 	if err != nil {
 		return err
 	}
+	told, err := s.Orgs.Tell(r.Context(), s.DB, access.System(v.by.Tenant), v.org.ID, v.view.Lang, events)
+	if err != nil {
+		return err
+	}
 	p := &page.PortalLogPage{PortalView: v.view}
-	for _, e := range events {
-		own := strings.HasPrefix(e.Actor, "portal:")
-		shown := page.PortalEvent{At: e.At, Action: e.Action, Detail: detailOf(e.Detail), Actor: e.Actor, Own: own, OK: e.Result == audit.Success}
-		if own { // where the tenant's own people are is none of a customer's business
-			shown.IP = e.IP
-		}
-		p.Events = append(p.Events, shown)
+	for _, e := range told {
+		p.Events = append(p.Events, eventOf(v, e))
 	}
 	if len(events) == logLength {
 		p.NextURL = v.base + "/log?before=" + events[logLength-1].ID
 	}
 	return page.Render(w, r, http.StatusOK, p)
+}
+
+// eventOf is an event as the page shows it. Which of the tenant's own people have done
+// something, and where they are, is none of a customer's business.
+func eventOf(v *visit, e org.Told) page.PortalEvent {
+	out := page.PortalEvent{At: e.At, Key: e.Key, Args: e.Args, Roles: strings.Join(e.Roles, ", "), Action: e.Action, Detail: detailOf(e.Detail), OK: e.Result == audit.Success}
+	switch {
+	case e.By.Kind == "portal":
+		out.By, out.Actor, out.IP = v.view.Text("log.by.other_link"), e.Actor, e.IP
+		if e.Actor == v.by.Name {
+			out.By = v.view.Text("portal.this_link")
+		}
+	case e.By.Kind == "user" && e.By.IsMember:
+		out.By, out.Actor = e.By.Name, e.Actor
+	case e.By.Kind == "directory":
+		out.By, out.Actor = v.view.Text("log.by.directory"), e.Actor
+	case e.By.Kind == "system":
+		out.By = v.view.Text("log.by.system")
+	default:
+		out.By = v.view.Text("log.by.operator", "name", v.view.Brand.Name)
+	}
+	return out
 }
 
 // detailOf tells the detail of an event in a line.

@@ -315,6 +315,15 @@ func TestTheLogHasConnectionsAndDirectories(t *testing.T) {
 				t.Errorf("the log has no %s: %s", action, audit)
 			}
 		}
+		// People read sentences; who works for the tenant is nobody's business here.
+		shown.WantText(t, "The connection Okta was switched on", "An administrator at", "This link")
+		if strings.Contains(string(shown.Body), "key:") {
+			t.Errorf("the page names a key: %s", shown.Text())
+		}
+		b.Get(t, portal.Path+l.ID+"/log?lang=de").WantText(t, "Die Verbindung Okta wurde eingeschaltet")
+		b.Get(t, portal.Path+l.ID+"/log?lang=en")
+		another, al := open(t, w, acme)
+		another.Get(t, portal.Path+al.ID+"/log").WantText(t, "Another setup link")
 		other, ol := open(t, w, company(t, w, "Beta"))
 		if p := other.Get(t, portal.Path+ol.ID+"/log"); p.Says("sso_connection") || p.Says(id) {
 			t.Errorf("another organization reads: %s", p.Text())
