@@ -88,6 +88,7 @@ func (s *Service) askConsent(w http.ResponseWriter, r *http.Request, j *journey,
 		ReturnsTo: returnsTo(j.RedirectURI), PrivacyURL: j.app.OAuth.PolicyURI, TermsURL: j.app.OAuth.TermsURI,
 		Action: address(pathConsent, "session", in.ID),
 	}
+	s.SignIn.Dress(r.Context(), &ask.View, j.by.Tenant, j.place.Organization)
 	for _, scope := range strings.Fields(j.Scope) {
 		ask.Scopes = append(ask.Scopes, page.Scope{Name: scope})
 	}

@@ -39,15 +39,21 @@ func (s *Service) dress(r *http.Request, v *visit, a attempt) {
 	if from := a.Request.SSO; from != nil && from.Organization != "" && !r.URL.Query().Has("change") {
 		name = from.Organization
 	}
+	s.Dress(ctx, &v.view, v.by.Tenant, name)
+}
+
+// Dress gives a page the look of an organization, named by id, slug or token; none for an
+// empty name. Without an answer the page looks like the tenant's.
+func (s *Service) Dress(ctx context.Context, view *page.View, tenantID, name string) {
 	if name == "" {
 		return
 	}
-	o, err := s.shownAs(ctx, v.by.Tenant, name)
+	o, err := s.shownAs(ctx, tenantID, name)
 	if err != nil {
 		s.Log.ErrorContext(ctx, "an organization's look is left out of a page", "error", err)
 		return
 	}
-	v.view.Brand = brandOf(v.view.Brand, o)
+	view.Brand = brandOf(view.Brand, o)
 }
 
 // shownAs is the organization of an id, slug or token as of at most a second ago; the zero

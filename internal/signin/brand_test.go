@@ -105,6 +105,20 @@ func TestPagesLookLikeTheirOrganization(t *testing.T) {
 			b.wantLook(t, other.Submit(t, p, "/signin/organization", "organization", acme.ID), true)
 		})
 	})
+	t.Run("also where an application asks for consent", func(t *testing.T) {
+		run(t, func(t *testing.T, b *bench) {
+			acme, u := b.company(t, "Acme", org.Policy{}), b.person(t, ann)
+			acme.Branding = look
+			b.saves(t, acme)
+			p := b.Submit(t, b.authorize(t, "prompt", "consent"), "/signin", "identifier", ann)
+			alone := b.Submit(t, p, "/signin/code", "code", b.Code(t, ann))
+			b.wantLook(t, alone.At(t, "/oauth2/authorize/continue"), false)
+			b.joins(t, acme, u.ID)
+			b.Clock.Advance(time.Minute)
+			p = b.authorize(t, "prompt", "consent", "organization", acme.Slug)
+			b.wantLook(t, p.At(t, "/oauth2/authorize"), true)
+		})
+	})
 	t.Run("and have the tenant's colours for what names none", func(t *testing.T) {
 		run(t, func(t *testing.T, b *bench) {
 			own := b.Visit(t, "/signin/style.css").Want(t, http.StatusOK)
