@@ -263,9 +263,22 @@ func (a *App) dialectOf(path string) web.Dialect {
 		return scim.Dialect
 	case strings.HasPrefix(path, "/digitanium/"), strings.HasPrefix(path, "/auth/realms/"), strings.HasPrefix(path, "/realms/"):
 		return kobil.Dialect
-	default:
+	case path == "/api", strings.HasPrefix(path, "/api/"):
 		return web.API
+	default:
+		return a.eitherDialect
 	}
+}
+
+// eitherDialect answers where neither only programs nor only people ask, which is mostly
+// where there is nothing: a browser gets a page, everything else what programs get.
+func (a *App) eitherDialect(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
+	w.Header().Add("Vary", "Accept")
+	if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		a.pageDialect()(w, r, p)
+		return
+	}
+	web.API(w, r, p)
 }
 
 func (a *App) mountHealth() {

@@ -31,6 +31,7 @@ type imported struct {
 	Total    *int64
 	Created  int64
 	Refused  int64
+	Skipped  int64
 	Refusals []struct {
 		Record int64
 		Error  string
@@ -73,7 +74,7 @@ func TestImportTakesOneScopeFromUploadToReport(t *testing.T) {
 			w.Work(t)
 			var got imported
 			c.Get(t, progress).Want(t, 200).Into(t, &got)
-			if got.State != "done" || got.Created != 2 || got.Refused != 2 || len(got.Refusals) != 2 || got.Total == nil || *got.Total != 4 {
+			if got.State != "done" || got.Created != 2 || got.Refused != 2 || got.Skipped != 1 || len(got.Refusals) != 2 || got.Total == nil || *got.Total != 4 {
 				t.Errorf("%s: in the end %+v", format, got)
 			}
 			report := c.Get(t, imports+"/"+made.ID+"/report").Want(t, 200)

@@ -447,6 +447,25 @@ func TestErrorsHaveOneForm(t *testing.T) {
 	})
 }
 
+// A browser is shown a page where there is nothing; what is below /api answers all alike.
+func TestNothingThereIsAPageInBrowsers(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		browser := w.Demo.With("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+		for _, target := range []string{"/nothing", "/apiary", "/docs/nothing"} {
+			a := browser.Get(t, target).Want(t, 404)
+			if got := a.Header.Get("Content-Type"); got != "text/html; charset=utf-8" || !strings.Contains(string(a.Body), "There is nothing here") {
+				t.Errorf("%s: %s %s", target, got, a.Body)
+			}
+			if got := a.Header.Values("Vary"); !slices.Contains(got, "Accept") {
+				t.Errorf("%s: Vary %q", target, got)
+			}
+			w.Demo.Get(t, target).WantError(t, 404, "resource_not_found")
+		}
+		browser.Get(t, "/api/v1/nothing").WantError(t, 404, "resource_not_found")
+		browser.Get(t, "/api/nothing").WantError(t, 404, "resource_not_found")
+	})
+}
+
 // With the database gone callers learn that something is wrong, and not what.
 func TestFailuresSayNothingOfTheInside(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {

@@ -121,6 +121,8 @@ func (p *program) run(args []string) error {
 		args = []string{"--help"}
 	case args[0] == "--version":
 		args = append([]string{"version"}, args[1:]...)
+	case args[0] == "help": // as git, go and others have it
+		args = append(args[1:], "--help")
 	}
 	grammar, settings := grammarFor(args), newSettingFlags()
 	parser, err := newParser(grammar.Interface(), settings)

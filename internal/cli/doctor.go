@@ -83,6 +83,9 @@ func (c *doctor) Run(p *program) error {
 	e := &examination{program: p, asJSON: c.JSON, colour: app.IsTerminal(p.out) && os.Getenv("NO_COLOR") == ""}
 	cfg := e.configuration(c.onDatabase, folder)
 	e.files(cfg.Config)
+	if cfg.SMTPURL == "" && folder == "" {
+		e.found("mail", warning, "there is no mail server, so people get no links and codes; name one with smtp_url, or have them use passwords: cardea tenant settings --tenant SLUG sign_in.no_email=true")
+	}
 	e.database(cfg.Config)
 	if c.Online && cfg.PublicURL != "" {
 		e.publicURL(cfg.PublicURL)

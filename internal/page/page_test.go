@@ -416,3 +416,17 @@ func TestHeadHasNoBody(t *testing.T) {
 		t.Errorf("%v, %d bytes", err, w.Body.Len())
 	}
 }
+
+// What the tenant takes no number for is not shown as missing.
+func TestProfileShowsOnlyContactsThatThereCanBe(t *testing.T) {
+	v := sampleView(lang.All()[0])
+	bare := samples(v)["account-profile.bare"].(*page.AccountProfile)
+	phone := v.Text("profile.phone")
+	if !strings.Contains(render(t, bare).Body.String(), phone) {
+		t.Error("no row to add a number with")
+	}
+	bare.Phone = page.Contact{}
+	if strings.Contains(render(t, bare).Body.String(), phone) {
+		t.Error("a row for a number that can not be added")
+	}
+}

@@ -159,7 +159,7 @@ var pageTemplate = sync.OnceValue(func() *template.Template {
 
 // Its forms lead to whoever asked, which may be anywhere: the policy does not say
 // where forms may go.
-const pagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+const pagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // A sheet is what the page shows.
 type sheet struct {

@@ -137,6 +137,22 @@ func valid(t *testing.T, e *etree.Element) error {
 	return err
 }
 
+// Browsers load the sheet, script and picture that the page names.
+func TestPageLoadsWhatItNames(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	got, err := p.Client().Get(p.URL + "/dev/idp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, policy := body(t, got), got.Header.Get("Content-Security-Policy")
+	for mark, directive := range map[string]string{`rel="icon"`: "img-src 'self'", `rel="stylesheet"`: "style-src 'self'"} {
+		if !strings.Contains(text, mark) || !strings.Contains(policy, directive) {
+			t.Errorf("%s, and a policy of %q", mark, policy)
+		}
+	}
+}
+
 func TestSAMLAnswerIsSigned(t *testing.T) {
 	t.Parallel()
 	p := start(t)

@@ -95,7 +95,8 @@ type importAnswer struct {
 	Total            *int64     `json:"total"`   // null until known
 	Created          int64      `json:"created"`
 	Updated          int64      `json:"updated"`
-	Refused          int64      `json:"refused"`
+	Refused          int64      `json:"refused"`                     // left out, for whatever reason
+	Skipped          int64      `json:"skipped"`                     // of the refused, those whose user is there already and stays as they are
 	LeftOut          int64      `json:"refused_left_out,omitempty"`  // of the refused, those that the report does not list
 	Rate             int64      `json:"rate"`                        // records a second
 	RemainingSeconds *int64     `json:"remaining_seconds,omitempty"` // an estimate
@@ -108,6 +109,9 @@ func answer(m kept) importAnswer {
 	a := importAnswer{
 		ID: m.ID, State: m.State, Error: m.Error, Source: m.Source, Format: m.Format, DryRun: m.options.DryRun, Records: m.Records,
 		Created: m.Created, Updated: m.Updated, Refused: m.Refused, LeftOut: m.leftOut(), Rate: m.Rate, CreatedAt: Moment{m.CreatedAt},
+	}
+	if m.options.OnConflict == Skip {
+		a.Skipped = m.Present
 	}
 	if m.Total > 0 || m.State == Done {
 		a.Total = &m.Total
