@@ -413,3 +413,40 @@ func TestInvitationByWayOfSSO(t *testing.T) {
 		}
 	})
 }
+
+// C1 10: that a provider has shown one person says nothing of another who goes on with
+// the same sign-in.
+func TestWhoCameBySSOIsNobodyElse(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		e := b.enterprise(t, org.Organization{AllowOutside: true}, false, map[string]any{"email": ann})
+		first := b.another()
+		codeOf(t, first.byButton(t, e))
+		u, _ := b.user(t, ann)
+		app := authenticator(t, b.World, u.ID)
+		gone := b.person(t, "bob@example.com")
+		b.joins(t, e.Organization, gone.ID)
+		o := e.Organization
+		o.Policy.RequireSSO = true
+		b.saves(t, o)
+		b.Clock.Advance(2 * time.Second)
+		p := b.Submit(t, b.authorize(t, "organization", e.Slug).WantText(t, "Acme"), "/signin/again")
+		p = b.Submit(t, p, "/signin", "identifier", "bob@example.com")
+		link := b.Link(t, "bob@example.com")
+		form := p.Forms()[0]
+		state := p.URL.Query().Get("state")
+		sent := b.PostForm(t, "/signin/sso/"+e.c.ID, url.Values{"csrf": form.Fields["csrf"], "state": {state}})
+		p = b.Get(t, e.sent(t, sent)).WantText(t, "authenticator app")
+		for range 12 { // until what Ann has proved is void
+			b.Submit(t, p, "/signin/second", "code", notOTP(b.World, app))
+			if !b.Get(t, "/signin?state="+p.URL.Query().Get("state")).Says("authenticator app") {
+				break
+			}
+		}
+		p = b.Submit(t, b.Get(t, link), "/signin/link")
+		if to := p.Location(); to != nil {
+			t.Fatalf("it led to %v", to)
+		}
+		p.WantText(t, "Acme")
+		b.wantIn(t, false)
+	})
+}
