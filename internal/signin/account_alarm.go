@@ -81,7 +81,7 @@ func (s *Service) warn(ctx context.Context, tx *database.Tx, o *owner, what stri
 		l.Channel, l.To = notify.SMS, o.user.Phone
 	}
 	if what == "email_changed" && !o.user.EmailVerified { // nobody can undo it, but it is noted when it was
-		if _, err := raiseAlarm(ctx, tx, o.by.Tenant, o.user, what); err != nil {
+		if _, err := raiseAlarm(ctx, tx, o, what); err != nil {
 			return err
 		}
 	}
@@ -124,7 +124,7 @@ func (s *Service) mention(ctx context.Context, tx *database.Tx, o *owner, what s
 func (s *Service) warnAt(ctx context.Context, tx *database.Tx, o *owner, what string, l letter.Letter) error {
 	l.Link = o.origin + news[what].path
 	if l.Channel == notify.Email && o.user.EmailVerified {
-		token, err := raiseAlarm(ctx, tx, o.by.Tenant, o.user, what)
+		token, err := raiseAlarm(ctx, tx, o, what)
 		if err != nil {
 			return err
 		}
@@ -230,7 +230,8 @@ func (s *Service) postNotMe(w http.ResponseWriter, r *http.Request) error {
 
 // reclaim ends all that a user is signed in with, makes the password void, takes away
 // what was added since the alarm, gives back the address that it is about, and has the
-// rest wait until its owner confirms it. It reports whether a link to a new password was
+// rest wait until its owner confirms it. Second factors can not wait, they would be asked
+// for: those go that came since the same browser was first heard of. It reports whether a link to a new password was
 // sent.
 func (s *Service) reclaim(ctx context.Context, tx *database.Tx, v *visit, a alarm) (mailed bool, err error) {
 	u, err := s.Users.Find(ctx, tx, access.System(v.by.Tenant), a.UserID)
@@ -238,12 +239,16 @@ func (s *Service) reclaim(ctx context.Context, tx *database.Tx, v *visit, a alar
 		return false, err
 	}
 	by := userActor(v, u)
+	began, err := beganAt(ctx, tx, by.Tenant, a)
+	if err != nil {
+		return false, err
+	}
 	for _, step := range []func() error{
 		func() error { return password.Remove(ctx, tx, by, u.ID, reasonNot) },
 		func() error { _, err := s.EndSessions(ctx, tx, by, u.ID, reasonNot); return err },
 		func() error { return s.Sessions.EndOtherGrants(ctx, tx, by, u.ID, "", reasonNot) },
 		func() error { _, err := unproveAttempts(ctx, tx, by.Tenant, u.ID); return err },
-		func() error { return s.MFA.RemoveSince(ctx, tx, by, u.ID, a.At, reasonNot) },
+		func() error { return s.MFA.RemoveSince(ctx, tx, by, u.ID, began, reasonNot) },
 		func() error { return s.Passkeys.DeleteSince(ctx, tx, by, u.ID, a.At, reasonNot) },
 		func() error { return s.Social.UnlinkSince(ctx, tx, by, u.ID, a.At, reasonNot) },
 		func() error { return s.SSO.UnlinkSince(ctx, tx, by, u.ID, a.At, reasonNot) },
@@ -308,11 +313,14 @@ type alarm struct {
 	Email  string // that the change has replaced, if it was proved
 	Phone  string
 	At     time.Time
+
+	browser []byte // hash of the one it was done in; nil if it was none
 }
 
 // raiseAlarm stores the link of a letter and returns its token; none for a letter to an
 // address that was itself put there within the life of another link.
-func raiseAlarm(ctx context.Context, tx *database.Tx, tenant string, u user.User, what string) (token string, err error) {
+func raiseAlarm(ctx context.Context, tx *database.Tx, o *owner, what string) (token string, err error) {
+	tenant, u := o.by.Tenant, o.user
 	a, recent := alarm{UserID: u.ID, Change: what}, false
 	switch what {
 	case "phone_changed", "phone_removed":
@@ -328,8 +336,8 @@ func raiseAlarm(ctx context.Context, tx *database.Tx, tenant string, u user.User
 		}
 	}
 	token, hash := secret.NewToken()
-	_, err = tx.Exec(ctx, `INSERT INTO alarms (tenant_id, token_hash, user_id, change, email, phone, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		tenant, hash, a.UserID, a.Change, a.Email, a.Phone, tx.Millis(), tx.Now.Add(alarmLife).UnixMilli())
+	_, err = tx.Exec(ctx, `INSERT INTO alarms (tenant_id, token_hash, user_id, change, email, phone, created_at, expires_at, browser_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		tenant, hash, a.UserID, a.Change, a.Email, a.Phone, tx.Millis(), tx.Now.Add(alarmLife).UnixMilli(), o.visit.browserHash())
 	if err != nil {
 		return "", fmt.Errorf("raise alarm: %w", err)
 	}
@@ -350,11 +358,38 @@ func hasNewAddress(ctx context.Context, tx *database.Tx, tenant, user string) (r
 	return recent, nil
 }
 
-const alarmColumns = `user_id, change, email, phone, created_at`
+// browserHash is the hash of the browser's name; nil if there is no browser.
+func (v *visit) browserHash() []byte {
+	if v.browser == "" {
+		return nil
+	}
+	return hashOf(v.browser)
+}
+
+// beganAt is when the browser that an alarm is about was first heard of, in letters whose
+// links are good still: whoever was in the account has done more than the letter at hand
+// tells of. It gives the mailbox nothing, which has those links too.
+func beganAt(ctx context.Context, tx *database.Tx, tenant string, a alarm) (time.Time, error) {
+	if len(a.browser) == 0 {
+		return a.At, nil
+	}
+	var first *int64
+	err := tx.QueryRow(ctx, `SELECT MIN(created_at) FROM alarms WHERE tenant_id = $1 AND user_id = $2 AND browser_hash = $3 AND created_at < $4 AND expires_at > $5`,
+		tenant, a.UserID, a.browser, a.At.UnixMilli(), tx.Millis()).Scan(&first)
+	if err != nil {
+		return a.At, fmt.Errorf("find what else a browser did: %w", err)
+	}
+	if first == nil {
+		return a.At, nil
+	}
+	return time.UnixMilli(*first).UTC(), nil
+}
+
+const alarmColumns = `user_id, change, email, phone, created_at, browser_hash`
 
 func scanAlarm(row database.Scanner) (a alarm, err error) {
 	var at int64
-	err = row.Scan(&a.UserID, &a.Change, &a.Email, &a.Phone, &at)
+	err = row.Scan(&a.UserID, &a.Change, &a.Email, &a.Phone, &at, &a.browser)
 	if errors.Is(err, database.ErrNoRows) {
 		return alarm{}, ErrAlarmSpent
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
 	"github.com/cardea-id/cardea/internal/database"
@@ -227,6 +229,81 @@ func TestNotMeTakesAwayWhatCameAfter(t *testing.T) {
 	})
 }
 
+// The letter at hand tells of the last thing only. What came before in the same browser
+// goes with it, and what the person has set up elsewhere stays.
+func TestNotMeTakesAwayAllFactorsOfTheBrowser(t *testing.T) {
+	add := func(t *testing.T, w *apptest.World, b *apptest.Browser, name string) {
+		t.Helper()
+		w.Clock.Advance(time.Minute)
+		p := b.Submit(t, b.Get(t, "/account/security"), "/account/security/apps", "name", name).At(t, "/account/security/app")
+		b.Submit(t, p, "/account/security/app", "code", otp(w, keyOn(t, p))).Want(t, http.StatusOK)
+	}
+	apps := func(t *testing.T, w *apptest.World, a *account) (names []string) {
+		t.Helper()
+		list, err := w.MFA.Authenticators(t.Context(), w.DB, w.Demo.ID, a.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range list {
+			names = append(names, one.Name)
+		}
+		return names
+	}
+	t.Run("of a stranger's", func(t *testing.T) {
+		apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+			a := member(t, w, annMail)
+			w.Clock.Advance(time.Hour)
+			mallory := a.elsewhere(t)
+			touch(t, mallory, mallory.Get(t, passkeysPage), passkeysPage+"/add", newPhone())
+			add(t, w, mallory, "first")
+			add(t, w, mallory, "second")
+			if got := apps(t, w, a); len(got) != 2 {
+				t.Fatalf("added are %q", got)
+			}
+			press(t, w, alarms(t, w, annMail)[0])
+			has, err := w.MFA.Enrolled(t.Context(), w.DB, w.Demo.ID, a.id)
+			if err != nil || has.Authenticators != 0 || has.BackupCodes != 0 {
+				t.Errorf("second factors: %+v, %v", has, err)
+			}
+			a.elsewhere(t) // the mailbox is enough again
+		})
+	})
+	t.Run("of nobody else's", func(t *testing.T) {
+		apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+			a, phone := withPasskey(t, w, annMail)
+			add(t, w, a.Browser, "Ann's")
+			w.Clock.Advance(time.Hour)
+			mallory := w.Browser(apptest.BaseHost) // with Ann's phone in hand
+			touch(t, mallory, mallory.Get(t, "/account").At(t, "/signin"), "/signin/passkey", phone).At(t, "/account")
+			add(t, w, mallory, "first")
+			add(t, w, mallory, "second")
+			press(t, w, alarms(t, w, annMail)[0])
+			if diff := cmp.Diff([]string{"Ann's"}, apps(t, w, a)); diff != "" {
+				t.Error(diff)
+			}
+			has, err := w.MFA.Enrolled(t.Context(), w.DB, w.Demo.ID, a.id)
+			if err != nil || has.BackupCodes == 0 {
+				t.Errorf("second factors: %+v, %v", has, err)
+			}
+		})
+	})
+	t.Run("by whom has taken the mailbox's place", func(t *testing.T) {
+		apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+			a := member(t, w, annMail)
+			w.Clock.Advance(time.Hour)
+			mallory := a.elsewhere(t)
+			a.move(t, mallory, malMail)
+			mine := alarms(t, w, annMail)[0]
+			add(t, w, mallory, "first")
+			press(t, w, alarms(t, w, malMail)[0])
+			press(t, w, mine) // is good still, and gives the address back
+			if u := a.user(t); u.Email != annMail || !u.EmailVerified {
+				t.Errorf("the address is %s, proved %t", u.Email, u.EmailVerified)
+			}
+		})
+	})
+}
+
 func TestNotMeIsRefused(t *testing.T) {
 	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
 		a := member(t, w, annMail)
@@ -274,11 +351,14 @@ func TestNotMeCountsOnce(t *testing.T) {
 		link := alarms(t, w, annMail)[0]
 		var wins atomic.Int64
 		var wait sync.WaitGroup
-		for range 8 {
-			b := w.Browser(apptest.BaseHost)
-			p := b.Get(t, link).Want(t, 200)
+		browsers, pages := make([]*apptest.Browser, 8), make([]apptest.Page, 8)
+		for i := range browsers { // all of them look before any of them presses
+			browsers[i] = w.Browser(apptest.BaseHost)
+			pages[i] = browsers[i].Get(t, link).Want(t, 200)
+		}
+		for i, b := range browsers {
 			wait.Go(func() {
-				if b.Submit(t, p, notMePath).Status == http.StatusOK {
+				if b.Submit(t, pages[i], notMePath).Status == http.StatusOK {
 					wins.Add(1)
 				}
 			})

@@ -448,11 +448,14 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 const ConfirmPhone = "CONFIRM_PHONE"
 
 // distrust takes away what an intruder may have left behind in an account that its
-// owner has come back to by mail to an address: browsers that count as known, and
-// passkeys, linked accounts, other further addresses and the phone number as ways in.
+// owner has come back to by mail to an address: browsers that count as known or are not
+// asked for a second factor, and passkeys, linked accounts, other further addresses and the phone number as ways in.
 // The reason is a word for the log.
 func (s *Service) distrust(ctx context.Context, tx *database.Tx, v *visit, u user.User, email, reason string) error {
 	if err := forgetBrowsers(ctx, tx, v.by.Tenant, u.ID); err != nil {
+		return err
+	}
+	if err := s.MFA.ForgetAll(ctx, tx, v.by, u.ID, reason); err != nil {
 		return err
 	}
 	if err := s.Passkeys.Hold(ctx, tx, v.by, u.ID, reason); err != nil {

@@ -516,6 +516,9 @@ func (s *Service) enroll(ctx context.Context, tx *database.Tx, v *visit, by acce
 		if err := s.MFA.Recover(ctx, tx, by, u.ID, recovery); err != nil {
 			return err
 		}
+		if err := s.Passkeys.Hold(ctx, tx, by, u.ID, "factor_recovery"); err != nil { // lost as well, or somebody else's
+			return err
+		}
 	} else if has, err := s.MFA.Enrolled(ctx, tx, by.Tenant, u.ID); err != nil || has.Authenticators > 0 {
 		return errors.Join(err, ErrAttempt.Because("a second factor was set up meanwhile: it has to be shown"))
 	}
