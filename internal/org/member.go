@@ -394,7 +394,7 @@ func (s *Service) UserStops(ctx context.Context, tx *database.Tx, by access.Acto
 }
 
 // Keepers lists the users who look after an organization: its active members with a
-// role that makes an administrator, at most limit of them.
+// role that makes an administrator, whose accounts are active; at most limit of them.
 func (s *Service) Keepers(ctx context.Context, db database.Reader, tenant, organization string, limit int) ([]string, error) {
 	roles, err := role.All(ctx, db, tenant)
 	if err != nil {

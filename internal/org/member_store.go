@@ -211,7 +211,7 @@ func listKeepers(ctx context.Context, db database.Reader, tenant, organization s
 	rows, err := db.Query(ctx, `
 		SELECT DISTINCT m.user_id FROM organization_member_roles r
 		JOIN organization_members m ON m.tenant_id = r.tenant_id AND m.organization_id = r.organization_id AND m.user_id = r.user_id
-		WHERE r.tenant_id = $1 AND r.organization_id = $2 AND r.role_id IN (`+strings.Join(marks, ", ")+`) AND m.status = 'active'
+		WHERE r.tenant_id = $1 AND r.organization_id = $2 AND r.role_id IN (`+strings.Join(marks, ", ")+`) AND m.status = 'active' AND `+user.HasActiveAccount+`
 		ORDER BY m.user_id LIMIT $3`, args...)
 	return database.Collect(rows, err, "list administrators", func(row database.Scanner) (id string, err error) {
 		return id, row.Scan(&id)
