@@ -84,17 +84,12 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 			return nil, fmt.Errorf("the folder of the database %s can not be used, make it first: %w", path, err)
 		}
 	}
-	a, err := open(ctx, cfg, log, (*database.DB).Migrate)
-	if err != nil {
-		return nil, err
-	}
-	if cfg.MetricsListen != "" {
-		a.metrics = newMetrics(a.DB, a.Hasher.Work, cfg.Version)
-	}
-	if err := a.mount(); err != nil {
-		return nil, errors.Join(err, a.Close())
-	}
-	return a, nil
+	return open(ctx, cfg, log, (*database.DB).Migrate, func(a *App) error {
+		if cfg.MetricsListen != "" {
+			a.metrics = newMetrics(a.DB, a.Hasher.Work, cfg.Version)
+		}
+		return a.mount()
+	})
 }
 
 // Attach opens the database for a command, which may run beside a server: it must
@@ -111,7 +106,7 @@ func Attach(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 			err = fmt.Errorf("%w: %d steps are missing; run: cardea migrate", ErrNotMigrated, len(pending))
 		}
 		return err
-	})
+	}, func(*App) error { return nil })
 }
 
 // sqliteFile returns the file of a SQLite address.
@@ -130,22 +125,34 @@ func FindDatabase(cfg Config) error {
 	return nil
 }
 
-func open(ctx context.Context, cfg Config, log *slog.Logger, prepare func(*database.DB, context.Context) error) (*App, error) {
+// open opens the database and builds what works on it. While the database is got ready,
+// meanwhile does what needs none: a start is to take as long as one of the two.
+func open(ctx context.Context, cfg Config, log *slog.Logger, prepare func(*database.DB, context.Context) error, meanwhile func(*App) error) (*App, error) {
 	db, err := database.Open(ctx, cfg.DatabaseURL)
 	if err != nil {
 		return nil, err
 	}
 	a, err := build(cfg, log, db)
 	if err == nil {
-		err = prepare(db, ctx)
-	}
-	if err == nil {
-		err = a.ensureMaster(ctx)
+		ready := make(chan error, 1)
+		go func() { ready <- a.ready(ctx, prepare) }()
+		err = meanwhile(a)
+		err = errors.Join(<-ready, err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return a, nil
+}
+
+func (a *App) ready(ctx context.Context, prepare func(*database.DB, context.Context) error) error {
+	if err := a.DB.Ping(ctx); err != nil {
+		return err
+	}
+	if err := prepare(a.DB, ctx); err != nil {
+		return err
+	}
+	return a.ensureMaster(ctx)
 }
 
 func build(cfg Config, log *slog.Logger, db *database.DB) (*App, error) {

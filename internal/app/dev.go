@@ -101,6 +101,9 @@ func CheckDeveloperData(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer db.Close()
+	if err := db.Ping(ctx); err != nil {
+		return err
+	}
 	pending, err := db.Pending(ctx)
 	if err != nil {
 		return err

@@ -12,11 +12,12 @@ import (
 // server of ordinary size holds while it hashes as many passwords as it can.
 const softLimit = 88 << 20
 
-// tuneGC lets garbage grow to three times what is in use, which is little, before it
+// TuneGC lets garbage grow to three times what is in use, which is little, before it
 // is collected: a tenth less work for each request, for some ten megabytes. Near
-// softLimit it is collected more often. GOGC and GOMEMLIMIT in the environment have the
+// softLimit it is collected more often. A server does it first of all, so that nothing is
+// collected before it is ready. GOGC and GOMEMLIMIT in the environment have the
 // last word.
-func tuneGC() {
+func TuneGC() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(300)
 	}

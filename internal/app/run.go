@@ -23,7 +23,6 @@ const stopTimeout = 10 * time.Second
 // done, then stops: requests under way are finished, background work is put down,
 // the log is sealed. It closes listener.
 func (a *App) Run(ctx context.Context, listener net.Listener) error {
-	tuneGC()
 	server := &http.Server{
 		Handler:           a.Handler,
 		ReadHeaderTimeout: 10 * time.Second,

@@ -28,6 +28,7 @@ const profileVariable = "CARDEA_TEST_PROFILE"
 
 // serveMain is "cardea serve" as the child process of a run with -profile.
 func serveMain() error {
+	app.TuneGC()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cfg, err := app.Load(app.Sources{Environ: os.Environ()}, "public_url", "master_key")

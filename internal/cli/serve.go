@@ -26,6 +26,7 @@ func (serve) Help() string {
 
 // Run serves until a signal comes.
 func (c *serve) Run(p *program) (err error) {
+	app.TuneGC()
 	cfg, err := p.load("", "public_url", "master_key")
 	if err != nil {
 		p.warn(cfg.Unknown)
@@ -93,6 +94,7 @@ func (dev) Help() string {
 // Run serves until a signal comes. It listens before it opens anything, because the
 // port belongs to what it prints and may be one that the system chooses.
 func (c *dev) Run(p *program) (err error) {
+	app.TuneGC()
 	// Whether that can be a developer's configuration at all comes before what may be
 	// wrong with it, and before anything is made.
 	if cfg, _ := p.load(""); cfg.CheckDeveloper() != nil {

@@ -46,7 +46,8 @@ type DB struct {
 }
 
 // Open opens the database at url, "sqlite:PATH" or "postgres://…", without
-// touching its schema. A missing SQLite file is created, its folder is not.
+// touching its schema. A missing SQLite file is created, its folder is not. A connection
+// to PostgreSQL is on its way then; whether there is one, Ping and the first statement say.
 func Open(ctx context.Context, url string) (*DB, error) {
 	db := &DB{Now: time.Now}
 	var err error
@@ -84,7 +85,10 @@ func (db *DB) Close() error {
 // Ping reports whether the database answers and takes writes.
 func (db *DB) Ping(ctx context.Context) error {
 	var one int64
-	return db.QueryRow(ctx, "SELECT CAST(1 AS BIGINT)").Scan(&one)
+	if err := db.QueryRow(ctx, "SELECT CAST(1 AS BIGINT)").Scan(&one); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return nil
 }
 
 // A Reader runs queries: a DB outside of a transaction, a Tx inside of its own.

@@ -30,15 +30,8 @@ func openPostgres(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	cfg.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
 	cfg.MaxConns = max(cfg.MaxConns, 16)
 	cfg.MaxConnIdleTime = 5 * time.Minute
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return pool, nil
+	cfg.MinConns = 1 // opened at once, in the background
+	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
 // postgresTx is one transaction on one connection. BEGIN is not sent before the
