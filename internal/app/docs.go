@@ -2,10 +2,12 @@ package app
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,13 +86,17 @@ var surfaces = []openapi.Surface{
 // made when it is first asked for: the start of a server need not wait for it.
 func document(head http.Header, make func() ([]byte, error)) http.Handler {
 	type made struct {
-		body []byte
-		etag string
+		body, packed []byte
+		etag         string
 	}
 	once := sync.OnceValues(func() (made, error) {
 		body, err := make()
 		sum := sha256.Sum256(body)
-		return made{body, `"` + hex.EncodeToString(sum[:12]) + `"`}, err
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		_, _ = z.Write(body) // a buffer takes all
+		_ = z.Close()
+		return made{body, packed.Bytes(), hex.EncodeToString(sum[:12])}, err
 	})
 	return web.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		d, err := once()
@@ -101,11 +107,30 @@ func document(head http.Header, make func() ([]byte, error)) http.Handler {
 		for name, values := range head {
 			h[name] = values
 		}
-		h.Set("ETag", d.etag)
+		h.Add("Vary", "Accept-Encoding")
 		h.Set("Cache-Control", "public, max-age=300")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.body))
+		body := d.body
+		if takesGzip(r) {
+			h.Set("Content-Encoding", "gzip")
+			h.Set("ETag", `"`+d.etag+`-gzip"`)
+			body = d.packed
+		} else {
+			h.Set("ETag", `"`+d.etag+`"`)
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 		return nil
 	})
+}
+
+// takesGzip reports whether a client names gzip among what it can unpack.
+func takesGzip(r *http.Request) bool {
+	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
+		name, quality, _ := strings.Cut(strings.ReplaceAll(coding, " ", ""), ";")
+		if strings.EqualFold(name, "gzip") {
+			return strings.Trim(strings.TrimPrefix(quality, "q="), "0.") != "" || quality == ""
+		}
+	}
+	return false
 }
 
 // pageHead are the headers of a page without any script.

@@ -2,15 +2,19 @@ package app_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -129,6 +133,44 @@ func TestDocumentsCanBeKept(t *testing.T) {
 			nobody := w.Demo.Client
 			nobody.Host, nobody.Key = "elsewhere.example", ""
 			nobody.Get(t, path).Want(t, 200)
+		}
+	})
+}
+
+// What is megabytes of text travels packed, to whoever can unpack it.
+func TestDocumentsArePacked(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		ask := func(path, accepted, etag string) *httptest.ResponseRecorder {
+			r, a := httptest.NewRequest("GET", "https://demo.cardea.test"+path, nil), httptest.NewRecorder()
+			r.Header.Set("Accept-Encoding", accepted)
+			r.Header.Set("If-None-Match", etag)
+			w.Handler.ServeHTTP(a, r)
+			return a
+		}
+		for _, path := range []string{"/openapi.json", "/docs"} {
+			plain := w.Demo.Get(t, path).Want(t, 200)
+			for accepted, packed := range map[string]bool{"gzip, deflate, br": true, "br, GZIP;q=0.5": true, "gzip;q=0": false, "gzip; q=0.000": false, "br": false, "x-gzip": false} {
+				a := ask(path, accepted, "")
+				if is := a.Header().Get("Content-Encoding") == "gzip"; a.Code != 200 || is != packed || !slices.Contains(a.Header().Values("Vary"), "Accept-Encoding") {
+					t.Errorf("%s: %d, %q gets %v", path, a.Code, accepted, a.Header())
+					continue
+				}
+				etag := a.Header().Get("ETag")
+				if again := ask(path, accepted, etag); again.Code != 304 || packed == (etag == plain.Header.Get("ETag")) {
+					t.Errorf("%s: %q gets the ETag %s, and with it %d", path, accepted, etag, again.Code)
+				}
+				if !packed {
+					continue
+				}
+				size := a.Body.Len()
+				z, err := gzip.NewReader(a.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if whole, err := io.ReadAll(z); err != nil || !bytes.Equal(whole, plain.Body) || size > len(whole)/4 {
+					t.Errorf("%s: %d bytes unpack to %d of %d, %v", path, size, len(whole), len(plain.Body), err)
+				}
+			}
 		}
 	})
 }
