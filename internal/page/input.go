@@ -39,6 +39,7 @@ var kinds = map[string]kind{
 	"app_name":         {"text", "off", ""},
 	"user_code":        {"text", "off", ""},
 	"passkey_name":     {"text", "off", ""},
+	"organization":     {"text", "off", ""},
 }
 
 // Input is a field of the form that is sent as name.
@@ -107,13 +108,13 @@ func (in Input) DescribedBy() string {
 func (in Input) Secret() bool { return in.Type == "password" }
 
 // Optional reports whether the field may stay empty.
-func (in Input) Optional() bool { return in.isName() }
+func (in Input) Optional() bool { return in.isName() && in.Kind != "organization" }
 
 // Plain reports whether a keyboard must leave what is typed alone.
 func (in Input) Plain() bool { return !in.isName() }
 
 func (in Input) isName() bool {
-	return in.Kind == "given_name" || in.Kind == "family_name" || in.Kind == "app_name"
+	return in.Kind == "given_name" || in.Kind == "family_name" || in.Kind == "app_name" || in.Kind == "organization"
 }
 
 // Latin reports whether what is typed runs from left to right in every language.

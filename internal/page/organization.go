@@ -12,11 +12,14 @@ type Organization struct {
 func (o Organization) Initial() string { return initial(o.Name) }
 
 // OrganizationChoice lets a person choose among the organizations they belong to. The
-// form sends the ID of one as "organization".
+// form sends the ID of one as "organization", or a part of a name as "search".
 type OrganizationChoice struct {
 	View
 	App           App
 	Organizations []Organization
+	Many          bool   // there are more than a page holds: they can be searched
+	Search        string // what was searched for
+	Cut           bool   // there are more of those
 	Action        string
 	BackURL       string // to another account
 }

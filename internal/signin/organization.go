@@ -392,13 +392,20 @@ func (s *Service) chooser(v *visit, a attempt) string {
 	return ""
 }
 
+// maxChoices is how many organizations a page shows to choose from; the others are found
+// by their name.
+const maxChoices = 50
+
 // showChoice lets somebody choose among their organizations.
 func (s *Service) showChoice(w http.ResponseWriter, r *http.Request, v *visit, a attempt, userID string, wrong *problem.Problem) error {
 	all, err := s.memberships(r.Context(), s.DB, v.by.Tenant, userID)
 	if err != nil {
 		return err
 	}
-	p := &page.OrganizationChoice{View: v.view, App: s.app(r.Context(), v.by.Tenant, a), Action: pathOrganization, BackURL: withState(pathSignIn, v.view.State, "change", "1")}
+	p := &page.OrganizationChoice{
+		View: v.view, App: s.app(r.Context(), v.by.Tenant, a), Many: len(all) > maxChoices, Search: clip(strings.TrimSpace(r.PostFormValue("search"))),
+		Action: pathOrganization, BackURL: withState(pathSignIn, v.view.State, "change", "1"),
+	}
 	current := ""
 	for _, h := range v.sessions {
 		if h.UserID == userID {
@@ -408,21 +415,35 @@ func (s *Service) showChoice(w http.ResponseWriter, r *http.Request, v *visit, a
 	for _, m := range all {
 		o := organizationOf(m.Organization)
 		o.Current = m.ID == current
-		p.Organizations = append(p.Organizations, o)
+		if holds(o.Name, p.Search) || holds(m.Name, p.Search) {
+			p.Organizations = append(p.Organizations, o)
+		}
 	}
 	slices.SortStableFunc(p.Organizations, func(a, b page.Organization) int { return strings.Compare(a.Name, b.Name) })
+	if p.Cut = len(p.Organizations) > maxChoices; p.Cut {
+		p.Organizations = p.Organizations[:maxChoices]
+	}
 	if wrong != nil {
 		return again(w, r, &p.View, wrong, p)
 	}
 	return page.Render(w, r, http.StatusOK, p)
 }
 
-// postOrganization takes the organization that the person has chosen.
+// holds reports whether a name has a part, in any letter case.
+func holds(name, part string) bool {
+	return strings.Contains(strings.ToLower(name), strings.ToLower(part))
+}
+
+// postOrganization takes the organization that the person has chosen, or looks for those
+// of a name.
 func (s *Service) postOrganization(w http.ResponseWriter, r *http.Request, v *visit, a attempt) error {
 	ctx, chosen := r.Context(), r.PostFormValue("organization")
 	userID := s.chooser(v, a)
 	if userID == "" || !a.Request.Chosen && a.Request.Organization != "" {
 		return s.show(w, r, v, a)
+	}
+	if chosen == "" && r.PostForm.Has("search") {
+		return s.showChoice(w, r, v, a, userID, nil)
 	}
 	all, err := s.memberships(ctx, s.DB, v.by.Tenant, userID)
 	if err != nil {

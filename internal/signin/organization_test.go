@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -454,20 +455,85 @@ func TestAnOrganizationsSessionsAreAsShortAsItSays(t *testing.T) {
 	})
 }
 
-// A token does not grow with the number of organizations.
+// joinsMany makes so many organizations and a user a member of each.
+func (b *bench) joinsMany(t *testing.T, n int, userID string) {
+	t.Helper()
+	by := access.System(b.Demo.ID)
+	b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+		for i := range n {
+			o, err := b.Orgs.Create(ctx, tx, by, org.Organization{Name: fmt.Sprintf("Subsidiary %04d", i), IsActive: true, AllowOutside: true})
+			if err == nil {
+				_, err = b.Orgs.AddMember(ctx, tx, by, o.ID, userID, []string{b.Demo.Roles["developer"].ID}, org.SourceManual)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.Clock.Advance(2 * time.Second)
+}
+
+// Nothing that is told of somebody who acts in an organization grows with the number of
+// those they belong to.
 func TestATokenDoesNotGrowWithOrganizations(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		u := b.person(t, ann)
 		b.spa(t)
 		acme := b.company(t, "Acme", org.Policy{})
 		b.joins(t, acme, u.ID, "developer")
-		one := b.swap(t, b.proving(t, b.authorize(t), ann))
-		for _, name := range []string{"B", "C", "D", "E", "F", "G"} {
-			b.joins(t, b.company(t, name, org.Policy{}), u.ID, "developer")
+		told := func(got tokens) map[string]int {
+			c := b.Demo.Client
+			c.Key, c.Host = got.Access, apptest.BaseHost
+			answer := c.Get(t, "/oauth2/userinfo").Want(t, http.StatusOK)
+			return map[string]int{
+				"access token": len(got.Access), "ID token": len(got.ID), "user info": len(answer.Body), "session": len(b.Visit(t, "/api/v1/session").Want(t, http.StatusOK).Body),
+			}
 		}
+		one := told(b.swap(t, b.proving(t, b.authorize(t), ann)))
+		b.joinsMany(t, org.MaxMemberships-1, u.ID)
 		many := b.swap(t, b.authorize(t))
-		if len(one.Access) != len(many.Access) {
-			t.Errorf("%d bytes with one, %d with seven", len(one.Access), len(many.Access))
+		wantIn(t, many.Access, acme, "developer")
+		if diff := cmp.Diff(one, told(many)); diff != "" {
+			t.Errorf("bytes with one organization and with a thousand: %s", diff)
+		}
+	})
+}
+
+// The page on which to choose shows some, and finds the others.
+func TestWhoHasAThousandOrganizationsFindsTheirs(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		u := b.person(t, ann)
+		b.spa(t)
+		b.joinsMany(t, org.MaxMemberships, u.ID)
+		p := b.proving(t, b.authorize(t), ann).WantText(t, "Choose an organization", "Subsidiary 0000", "You belong to more organizations")
+		if n := len(p.Forms()); n > 60 || len(p.Body) > 64<<10 {
+			t.Errorf("%d forms in %d bytes", n, len(p.Body))
+		}
+		search := func(part string) apptest.Page {
+			t.Helper()
+			form, ok := p.Form("/signin/organization")
+			if !ok {
+				t.Fatal("there is no form")
+			}
+			form.Fields.Del("organization")
+			form.Fields.Set("search", part)
+			return b.PostForm(t, "/signin/organization", form.Fields).Want(t, http.StatusOK)
+		}
+		search("nobody").WantText(t, "None of your organizations has this name")
+		found := search("SIDIARY 0999").WantText(t, "Subsidiary 0999")
+		if n := strings.Count(found.Text(), "Subsidiary"); n != 1 {
+			t.Errorf("one is found %d times: %s", n, found.Text())
+		}
+		chosen := ""
+		for _, form := range found.Forms() {
+			if id := form.Fields.Get("organization"); id != "" {
+				chosen = id
+			}
+		}
+		got := b.swap(t, b.Submit(t, found, "/signin/organization", "organization", chosen))
+		if c := claimsOf(t, got.Access); c["org_id"] != chosen {
+			t.Errorf("the token is for %v, not %s", c["org_id"], chosen)
 		}
 	})
 }
