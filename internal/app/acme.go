@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"net"
 	"slices"
 	"strings"
 
@@ -21,29 +20,9 @@ const (
 	acmeConnection = "Test identity provider"
 )
 
-// acmeRecords looks up TXT records. Those of domains under .test, which nobody can own
-// (RFC 6761, section 6.2), are what Acme has to publish.
-func (a *App) acmeRecords(ctx context.Context, name string) ([]string, error) {
-	name = strings.TrimSuffix(name, ".")
-	if !strings.HasSuffix(name, ".test") {
-		return net.DefaultResolver.LookupTXT(ctx, name)
-	}
-	t, err := a.Tenants.BySlug(ctx, demo)
-	if err != nil {
-		return nil, err
-	}
-	o, err := a.Orgs.BySlug(ctx, a.DB, t.ID, acme)
-	if err != nil {
-		return nil, err
-	}
-	domains, err := a.Orgs.Domains(ctx, a.DB, t.ID, o.ID)
-	for _, d := range domains {
-		if d.Record() == name {
-			return []string{d.Value()}, nil
-		}
-	}
-	return nil, err
-}
+// isTestDomain reports whether a domain is under .test, which nobody can own (RFC 6761,
+// section 6.2). In the developer mode those need no DNS to be proved.
+func isTestDomain(domain string) bool { return strings.HasSuffix(domain, ".test") }
 
 // connectAcme connects the test identity provider and proves the domain of Acme. The
 // provider has another address when the server has. What somebody has taken away stays

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,9 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app"
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/database/dbtest"
+	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/tenant"
 )
 
@@ -271,4 +274,44 @@ func TestAttachRefuses(t *testing.T) {
 			t.Error("looking for the file has made it")
 		}
 	})
+}
+
+// Whoever tries enterprise sign-in at home has no DNS to publish in. Nobody can own what
+// is under .test, so it is given away; anything else is asked for as on any server.
+func TestDevelopersProveTestDomains(t *testing.T) {
+	t.Parallel()
+	cfg, err := app.Load(app.Sources{Folder: folder(t), Environ: []string{"CARDEA_PUBLIC_URL=http://localhost:8080"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := app.Open(t.Context(), cfg.Config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b, err := a.Seed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := ""
+	a.Orgs.TXT = func(_ context.Context, name string) ([]string, error) { asked = name; return nil, nil }
+	by := access.System(b.Tenant.ID)
+	for domain, want := range map[string]bool{"mine.test": true, "acme.test.example": false} {
+		var o org.Organization
+		err := a.DB.Write(t.Context(), func(tx *database.Tx) (err error) {
+			if o, err = a.Orgs.Create(t.Context(), tx, by, org.Organization{Name: domain, IsActive: true}); err == nil {
+				_, err = a.Orgs.AddDomain(t.Context(), tx, by, o.ID, domain)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := a.Orgs.VerifyDomain(t.Context(), by, o.ID, domain); d.IsVerified != want || (err == nil) != want {
+			t.Errorf("%s: proved %v, %v", domain, d.IsVerified, err)
+		}
+	}
+	if asked != "_cardea-challenge.acme.test.example." {
+		t.Errorf("the DNS was asked for %q", asked)
+	}
 }

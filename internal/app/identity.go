@@ -70,7 +70,7 @@ func (a *App) buildIdentity() (err error) {
 	a.Sessions = &session.Service{DB: a.DB, Box: a.Tenants.Box}
 	a.Orgs = &org.Service{DB: a.DB, Tenants: a.Tenants, Users: a.Users, Limits: limits, Notify: a.Notify, Rights: a.rightsOf}
 	if a.Config.Dev {
-		a.Orgs.TXT = a.acmeRecords
+		a.Orgs.NeedsNoDNS = isTestDomain
 	}
 	a.Tokens = &token.Service{DB: a.DB, Ring: a.Ring, Tenants: a.Tenants, Users: a.Users, Orgs: a.Orgs, Sessions: a.Sessions}
 	a.Tenants.Tokens = a.Tokens.Authenticate

@@ -150,6 +150,9 @@ type Service struct {
 	Notify  *notify.Service
 	// TXT returns the TXT records of a name; that of the system's resolver if nil.
 	TXT func(ctx context.Context, name string) ([]string, error)
+	// NeedsNoDNS reports whether a domain is whoever's says so. It is nil but in the
+	// developer mode.
+	NeedsNoDNS func(domain string) bool
 	// Left is told, in the transaction, that a user can not act as a member any more, or
 	// not with the roles of before: reason is "removed", "suspended", "roles_changed",
 	// "organization_disabled", "organization_deleted" or, of sessions that may have come in
