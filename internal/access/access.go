@@ -36,17 +36,25 @@ const (
 	ApplicationsWrite  Permission = "applications:write"
 	KeysWrite          Permission = "keys:write"
 	LogsRead           Permission = "logs:read"
-	TenantsRead        Permission = "tenants:read"
-	TenantsWrite       Permission = "tenants:write"
-	SCIM               Permission = "scim"
+	SettingsRead       Permission = "settings:read"
+	SettingsWrite      Permission = "settings:write"
+	// SettingsSecurity is for changes of settings that make signing in less safe.
+	SettingsSecurity Permission = "settings:security"
+	TenantsRead      Permission = "tenants:read"
+	TenantsWrite     Permission = "tenants:write"
+	SCIM             Permission = "scim"
 )
 
 // All lists every permission, in the order they are shown.
 var All = []Permission{
 	UsersRead, UsersWrite, UsersExportHashes, RolesRead, RolesWrite, OrganizationsRead, OrganizationsWrite,
 	ConnectionsRead, ConnectionsWrite,
-	ApplicationsRead, ApplicationsWrite, KeysWrite, LogsRead, TenantsRead, TenantsWrite, SCIM,
+	ApplicationsRead, ApplicationsWrite, KeysWrite, LogsRead, SettingsRead, SettingsWrite, SettingsSecurity, TenantsRead, TenantsWrite, SCIM,
 }
+
+// Usual lists every permission but those that have to be named, on a key as elsewhere:
+// "everything" does not mean them.
+var Usual = slices.DeleteFunc(slices.Clone(All), func(p Permission) bool { return p == UsersExportHashes || p == SettingsSecurity })
 
 // An Actor is whoever asked for an operation.
 type Actor struct {
@@ -91,8 +99,7 @@ func (a Actor) Require(p Permission) error {
 var ErrUnknownScope = problem.New(problem.Invalid, "invalid_scope", "A scope is not known.")
 
 // ParseScopes reads a list of permissions separated by spaces or commas; "*"
-// and the empty list stand for All but the export of hashes, which must be
-// named.
+// and the empty list stand for Usual.
 func ParseScopes(s string) ([]Permission, error) {
 	var out []Permission
 	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' }) {
@@ -105,8 +112,8 @@ func ParseScopes(s string) ([]Permission, error) {
 		out = append(out, Permission(word))
 	}
 	if len(out) == 0 || strings.Contains(s, "*") {
-		for _, p := range All {
-			if p != UsersExportHashes && !slices.Contains(out, p) {
+		for _, p := range Usual {
+			if !slices.Contains(out, p) {
 				out = append(out, p)
 			}
 		}

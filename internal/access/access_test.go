@@ -65,17 +65,18 @@ func TestOnlyAVisitorIsAVisitor(t *testing.T) {
 
 func TestParseScopes(t *testing.T) {
 	t.Parallel()
-	most := slices.DeleteFunc(slices.Clone(access.All), func(p access.Permission) bool { return p == access.UsersExportHashes })
+	most := slices.DeleteFunc(slices.Clone(access.All), func(p access.Permission) bool { return p == access.UsersExportHashes || p == access.SettingsSecurity })
 	for in, want := range map[string][]access.Permission{
-		"":                           most,
-		"*":                          most,
-		" , ":                        most,
-		"users:read":                 {access.UsersRead},
-		"users:read, roles:read":     {access.UsersRead, access.RolesRead},
-		"users:read,users:read":      {access.UsersRead, access.UsersRead},
-		"users:export_hashes":        {access.UsersExportHashes},
-		"* users:export_hashes":      access.All,
-		"users:export_hashes scim *": access.All,
+		"":                       most,
+		"*":                      most,
+		" , ":                    most,
+		"users:read":             {access.UsersRead},
+		"users:read, roles:read": {access.UsersRead, access.RolesRead},
+		"users:read,users:read":  {access.UsersRead, access.UsersRead},
+		"users:export_hashes":    {access.UsersExportHashes},
+		"settings:security":      {access.SettingsSecurity},
+		"* users:export_hashes settings:security":      access.All,
+		"settings:security users:export_hashes scim *": access.All,
 	} {
 		got, err := access.ParseScopes(in)
 		slices.Sort(got)

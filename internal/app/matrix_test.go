@@ -445,7 +445,7 @@ func actors(t *testing.T, w *apptest.World, here *apptest.Tenant) (all []actor) 
 	for _, slug := range []string{role.TeamView, role.TeamManage} {
 		all = append(all, actor{"holder of " + slug, rightsOf[slug], denied, here.AsUser(t, userOf(t, here, slug), access.All...)})
 	}
-	every := slices.DeleteFunc(slices.Clone(access.All), func(p access.Permission) bool { return p == access.UsersExportHashes })
+	every := access.Usual
 	person := func(slugs ...string) string { return here.User(t, fmt.Sprint("person", serial.Add(1)), slugs...) }
 	all = append(all,
 		actor{"a user who holds nothing", nil, denied, here.AsUser(t, person(), access.All...)},
@@ -453,7 +453,7 @@ func actors(t *testing.T, w *apptest.World, here *apptest.Tenant) (all []actor) 
 		actor{"a developer", rightsOf[role.ManageSSOConnection], denied, here.AsUser(t, person("developer"), access.All...)},
 		actor{"an administrator", every, denied, here.AsUser(t, person("admin"), access.All...)},
 		actor{"an administrator of the KOBIL form", every, denied, here.AsUser(t, person("digitanium_admin"), access.All...)},
-		actor{"an owner", every, denied, here.AsUser(t, person("owner"), access.All...)},
+		actor{"an owner", append(slices.Clone(every), access.SettingsSecurity), denied, here.AsUser(t, person("owner"), access.All...)},
 		actor{"an owner whose application may nothing", nil, denied, here.AsUser(t, person("owner"))},
 		actor{"an owner whose application may read users", []access.Permission{access.UsersRead}, denied, here.AsUser(t, person("owner"), access.UsersRead)},
 	)

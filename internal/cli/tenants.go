@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -126,79 +125,86 @@ func (c *tenantSettings) Run(p *program) error {
 		if len(c.Change) == 0 {
 			return printJSON(p.out, t.Settings)
 		}
-		settings, err := changeSettings(t.Settings, c.Change)
+		patch, err := patchOf(c.Change)
 		if err != nil {
 			return err
 		}
-		return s.write(func(tx *database.Tx) error { return s.Tenants.SaveSettings(s.ctx, tx, by, t.ID, settings) })
+		return s.write(func(tx *database.Tx) error {
+			_, err := s.Tenants.ChangeSettings(s.ctx, tx, by, t.ID, patch)
+			return err
+		})
 	})
 }
 
-// changeSettings applies changes of the form branding.accent=#3a5bc7. Which names
-// there are, and of what type, is told by the JSON form of the settings.
-func changeSettings(settings tenant.Settings, changes []string) (tenant.Settings, error) {
-	text, err := json.Marshal(settings)
+// patchOf makes changes of the form branding.accent=#3a5bc7 into what the API takes.
+// Which names there are, and of what type, is told by the JSON form of the settings.
+func patchOf(changes []string) ([]byte, error) {
+	text, err := json.Marshal(tenant.Settings{})
 	if err != nil {
-		return settings, err
+		return nil, err
 	}
-	var tree map[string]any
-	if err := json.Unmarshal(text, &tree); err != nil {
-		return settings, err
+	var known map[string]any
+	if err := json.Unmarshal(text, &known); err != nil {
+		return nil, err
 	}
+	patch := map[string]any{}
 	for _, change := range changes {
 		name, value, ok := strings.Cut(change, "=")
 		if !ok {
-			return settings, usage("%q is not of the form NAME=VALUE", change)
+			return nil, usage("%q is not of the form NAME=VALUE", change)
 		}
-		if err := assign(tree, strings.Split(name, "."), value); errors.Is(err, errNoLeaf) {
-			return settings, usage("there is no setting %q; there are: %s", name, strings.Join(leaves("", tree), ", "))
+		if err := assign(patch, known, strings.Split(name, "."), value); errors.Is(err, errNoLeaf) {
+			return nil, usage("there is no setting %q; there are: %s", name, strings.Join(leaves("", known), ", "))
 		} else if err != nil {
-			return settings, usage("%s %v, not %q", name, err, value)
+			return nil, usage("%s %v, not %q", name, err, value)
 		}
 	}
-	if text, err = json.Marshal(tree); err != nil {
-		return settings, err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	var out tenant.Settings
-	return out, decoder.Decode(&out)
+	return json.Marshal(patch)
 }
 
 var errNoLeaf = errors.New("there is no such setting")
 
-// assign sets the leaf at path. It fails with errNoLeaf if there is none, or with
-// what the leaf takes.
-func assign(tree map[string]any, path []string, value string) error {
-	old, ok := tree[path[0]]
+// assign puts the leaf at path into patch, in the type that it has in known. It fails
+// with errNoLeaf if there is none, or with what the leaf takes.
+func assign(patch, known map[string]any, path []string, value string) error {
+	name := path[0]
+	old, ok := known[name]
 	if inner, isTree := old.(map[string]any); isTree && len(path) > 1 {
-		return assign(inner, path[1:], value)
+		part, _ := patch[name].(map[string]any)
+		if part == nil {
+			part = map[string]any{}
+			patch[name] = part
+		}
+		return assign(part, inner, path[1:], value)
 	}
 	if !ok || len(path) > 1 {
 		return errNoLeaf
 	}
-	switch old.(type) {
+	v, err := typed(old, value)
+	patch[name] = v
+	return err
+}
+
+// typed reads a value as the type of what is there.
+func typed(like any, value string) (any, error) {
+	switch like.(type) {
 	case string:
-		tree[path[0]] = value
-		return nil
+		return value, nil
 	case bool:
 		if value != "true" && value != "false" {
-			return errors.New("is true or false")
+			return nil, errors.New("is true or false")
 		}
-		tree[path[0]] = value == "true"
-		return nil
+		return value == "true", nil
 	case float64:
-		v, err := strconv.ParseFloat(value, 64)
+		v, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
-			return errors.New("is a number")
+			return nil, errors.New("is a whole number")
 		}
-		tree[path[0]] = v
-		return nil
+		return v, nil
 	case nil, []any: // of texts, separated by commas
-		tree[path[0]] = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
-		return nil
+		return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }), nil
 	}
-	return errNoLeaf
+	return nil, errNoLeaf
 }
 
 func leaves(prefix string, tree map[string]any) (names []string) {

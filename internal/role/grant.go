@@ -76,10 +76,13 @@ func (s Set) PermissionSlugs() []string {
 }
 
 // Rights are what somebody who holds this in the whole tenant may do at the management
-// API.
+// API. Owners may make signing in less safe, besides; administrators may not.
 func (s Set) Rights() (out []access.Permission) {
 	for _, r := range s.Roles {
 		out = append(out, r.Rights...)
+	}
+	if s.IsOwner() {
+		out = append(out, access.SettingsSecurity)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

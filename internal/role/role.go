@@ -116,9 +116,9 @@ var rights = map[string][]access.Permission{
 	ManageSSOConnection: {access.ConnectionsRead, access.ConnectionsWrite, access.OrganizationsRead},
 }
 
-// administers are the rights of administrators: everything but what must be named on a
-// key.
-var administers = slices.DeleteFunc(slices.Clone(access.All), func(p access.Permission) bool { return p == access.UsersExportHashes })
+// administers are the rights of administrators. What owners have beside, see Set.Rights,
+// is not among them, so that keys that administer can give the owner's role as before.
+var administers = access.Usual
 
 // Seed makes the built-in permissions and roles of a new tenant and returns the roles
 // by slug.

@@ -208,12 +208,18 @@ func (b Branding) schema() string {
 
 // Mount adds the calls to r.
 func (s *Service) Mount(r *web.Router) {
-	apps, keys := "Applications", "API keys"
+	apps, keys, settings := "Applications", "API keys", "Settings"
 	type problems = []*problem.Problem
 	for _, route := range []web.Route{
 		{Method: "GET", Paths: []string{"/api/v1/config"}, Public: true, Endpoint: web.JSON(http.StatusOK, s.getConfig),
 			Doc: web.Doc{Tag: "Configuration", Summary: "Get the configuration of an application or a domain", Text: "What a sign-in page needs to know before anybody has signed in.",
 				Errors: problems{ErrNotFound}, Example: exampleConfig}},
+		{Method: "GET", Paths: []string{"/api/v1/settings"}, Needs: access.SettingsRead, Endpoint: web.JSON(http.StatusOK, s.getSettings),
+			Doc: web.Doc{Tag: settings, Summary: "Get the tenant's settings", Text: "All of them; what is empty, false or 0 is the default. None is a secret.", Errors: problems{ErrNotFound}, Example: exampleSettings}},
+		{Method: "PATCH", Paths: []string{"/api/v1/settings"}, Needs: access.SettingsWrite, Endpoint: web.JSON(http.StatusOK, s.patchSettings),
+			Doc: web.Doc{Tag: settings, Summary: "Change some of the tenant's settings", Text: "What the body does not name stays as it is, and a list is replaced. Empty, 0 or false is the default; null, for a setting or a section, stands for it, too (RFC 7396). A name that there is not is an error. " +
+				"They hold within a second, on all servers. What makes signing in less safe takes the scope settings:security, which owners have and keys must name; the log has each with what it was before.",
+				Errors: problems{ErrSettings, ErrLoosens, ErrNotFound}, Request: exampleSettingsWanted, Example: exampleSettings}},
 		{Method: "GET", Paths: []string{"/api/v1/applications"}, Needs: access.ApplicationsRead, Endpoint: web.JSON(http.StatusOK, s.getApplications),
 			Doc: web.Doc{Tag: apps, Summary: "List applications", Text: "By creation, at most 1,000.", Example: []applicationForm{exampleForm}}},
 		{Method: "POST", Paths: []string{"/api/v1/applications"}, Needs: access.ApplicationsWrite, Endpoint: web.JSON(http.StatusCreated, s.postApplication),

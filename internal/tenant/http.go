@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -163,6 +164,30 @@ func orAbsent(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
+}
+
+// patchSettingsRequest takes the body whole: what it does not name is known by its absence.
+type patchSettingsRequest struct{ patch json.RawMessage }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *patchSettingsRequest) UnmarshalJSON(b []byte) error {
+	r.patch = slices.Clone(b)
+	return nil
+}
+
+// Schema tells the API description what the body holds.
+func (patchSettingsRequest) Schema() any { return Settings{} }
+
+func (s *Service) getSettings(ctx context.Context, by access.Actor, _ none) (Settings, error) {
+	return s.Settings(ctx, s.DB, by)
+}
+
+func (s *Service) patchSettings(ctx context.Context, by access.Actor, in patchSettingsRequest) (out Settings, err error) {
+	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		out, err = s.ChangeSettings(ctx, tx, by, by.Tenant, in.patch)
+		return err
+	})
+	return out, err
 }
 
 type keyForm struct {

@@ -2,8 +2,9 @@
 // with their settings and domains, the applications that sign users in, and the
 // API keys of management calls.
 //
-//	Resolve       host, client id or path of a request -> its tenant
-//	Authenticate  bearer key -> who is asking and what they may do
+//	Resolve         host, client id or path of a request -> its tenant
+//	Authenticate    bearer key -> who is asking and what they may do
+//	ChangeSettings  what a tenant may choose, judged and noted the same for all who ask
 //
 // What these need is read for every request and changes rarely, so it is kept in
 // memory for at most a second: a revoked key is refused everywhere within that.
@@ -47,7 +48,6 @@ var (
 	ErrNotFound    = problem.New(problem.NotFound, "tenant_not_found", "There is no such tenant.")
 	ErrExists      = problem.New(problem.Conflict, "tenant_exists", "A tenant of this name exists already.")
 	ErrInvalid     = problem.New(problem.Invalid, "invalid_tenant", "A tenant's name has 1 to 63 lower-case letters, digits and inner hyphens.")
-	ErrSettings    = problem.New(problem.Invalid, "invalid_settings", "A setting has a value that is not allowed.")
 	ErrUnknownHost = problem.New(problem.Misdirected, "unknown_host", "No tenant of this installation answers at this host name.")
 )
 
@@ -71,89 +71,6 @@ func (t Tenant) ManualConnection() string { return ManualConnection(t.ID) }
 
 // ManualConnection is Tenant.ManualConnection for an id.
 func ManualConnection(tenant string) string { return secret.DerivedID(tenant, "ManualUser") }
-
-// Settings are what a tenant may choose. The zero value is the default.
-type Settings struct {
-	Branding Branding `json:"branding"`
-	Kobil    Kobil    `json:"kobil"`
-	SignIn   SignIn   `json:"sign_in"`
-	MFA      MFA      `json:"mfa"`
-}
-
-// When a second factor is asked for.
-const (
-	MFAOff      = "off"
-	MFAOptional = "optional"
-	MFARequired = "required"
-)
-
-// MFA says when users need a second factor. The zero value asks those who have set one
-// up.
-type MFA struct {
-	// Mode is MFAOff, MFAOptional or MFARequired; MFAOptional if empty.
-	Mode string `json:"mode"`
-	// RequiredForRoles are ids of roles whose holders need one whatever the mode.
-	RequiredForRoles []string `json:"required_for_roles"`
-	// Email and SMS let a code that is sent be the second factor. Both are weaker than an
-	// authenticator app or a passkey.
-	Email bool `json:"email"`
-	SMS   bool `json:"sms"`
-	// NoRemember asks every time, in every browser.
-	NoRemember bool `json:"no_remember"`
-}
-
-// SignIn says how users get in. The zero value allows links, codes by e-mail and
-// passwords, and lets newcomers sign up.
-type SignIn struct {
-	// First is what comes after the identifier: "email" or "password"; "email" if
-	// empty.
-	First      string `json:"first"`
-	NoEmail    bool   `json:"no_email"`    // no links and codes by e-mail
-	NoPassword bool   `json:"no_password"` // no passwords
-	NoPasskey  bool   `json:"no_passkey"`  // no passkeys, neither to sign in with nor to add
-	NoSignUp   bool   `json:"no_sign_up"`  // only users that are there already
-	SMS        bool   `json:"sms"`         // codes by text message
-	// PasskeyDomain is the domain that new passkeys are for, their RP ID (WebAuthn
-	// Level 3, section 4); that of the tenant's own address if empty. Passkeys are good for
-	// the domain they were made for, and no other.
-	PasskeyDomain string `json:"passkey_domain"`
-	// NoAdminLetters keeps from people what administrators and programs change in their
-	// accounts: their password, second factor and addresses.
-	NoAdminLetters bool `json:"no_admin_letters"`
-	// MinPassword is the least length of a password that stands alone; 15 if zero.
-	MinPassword int `json:"min_password"`
-	// KeepImported lets users keep imported passwords that do not meet the rules.
-	KeepImported bool `json:"keep_imported"`
-	// Lifetimes of sessions in seconds; zero means the default.
-	SessionIdle     int64 `json:"session_idle"`
-	SessionAbsolute int64 `json:"session_absolute"`
-	// Registration lets applications register themselves (RFC 7591).
-	Registration bool `json:"registration"`
-	// ClientDocuments takes the address of a metadata document for a client id.
-	ClientDocuments bool `json:"client_documents"`
-}
-
-// Kobil settings tune the KOBIL form of the user API where its contract is
-// silent.
-type Kobil struct {
-	// ListProfileFields adds id, email, firstName and lastName to list items.
-	ListProfileFields bool `json:"list_profile_fields"`
-}
-
-// Branding is how the tenant's pages look. Empty fields mean the default.
-type Branding struct {
-	Name            string `json:"name"`
-	LogoURL         string `json:"logo_url"`
-	FaviconURL      string `json:"favicon_url"`
-	Accent          string `json:"accent"` // #rrggbb
-	TextColor       string `json:"text_color"`
-	Background      string `json:"background"`
-	BackgroundImage string `json:"background_image"`
-	Font            string `json:"font"`
-	FontURL         string `json:"font_url"`
-	Language        string `json:"language"` // ISO 639-1
-	PageTitle       string `json:"page_title"`
-}
 
 // Service manages tenants. Its fields are set once, before use.
 type Service struct {
@@ -330,93 +247,6 @@ func (s *Service) Box(ctx context.Context, id string) (*secret.Box, error) {
 		}
 		return secret.NewBox(key)
 	})
-}
-
-// SaveSettings replaces a tenant's settings. The actor needs tenants:write.
-func (s *Service) SaveSettings(ctx context.Context, tx *database.Tx, by access.Actor, id string, settings Settings) error {
-	if err := by.Require(access.TenantsWrite); err != nil {
-		return err
-	}
-	if err := settings.check(); err != nil {
-		return err
-	}
-	if err := s.checkPasskeyDomain(ctx, tx, id, settings.SignIn.PasskeyDomain); err != nil {
-		return err
-	}
-	if err := updateSettings(ctx, tx, id, settings); err != nil {
-		return err
-	}
-	tx.OnCommit(s.forget)
-	return audit.Append(tx, by, audit.Event{Action: "tenant.updated", Target: "tenant", TargetID: id})
-}
-
-var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
-// checkPasskeyDomain refuses domains that tenants share: passkeys that are for the
-// installation's domain could be asked for by the pages of all of them.
-func (s *Service) checkPasskeyDomain(ctx context.Context, db database.Reader, id, domain string) error {
-	if domain == "" || domain == "localhost" && s.BaseHost == "localhost" {
-		return nil
-	}
-	t, err := findTenant(ctx, db, "id", id)
-	if err != nil {
-		return err
-	}
-	own := domain == t.Slug+"."+s.BaseHost || domain == s.BaseHost && t.Slug == s.Default
-	common := domain == s.BaseHost || strings.HasSuffix(s.BaseHost, "."+domain) || strings.HasSuffix(domain, "."+s.BaseHost)
-	if !domainForm.MatchString(domain) || common && !own {
-		return ErrSettings.Saying("It is a domain of the tenant's own, in small letters: its host, or one that its host is below.").In("sign_in.passkey_domain")
-	}
-	return nil
-}
-
-var colorForm = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
-
-// check judges what stands on every page of the tenant.
-func (b Branding) check() error {
-	for field, color := range map[string]string{"accent": b.Accent, "text_color": b.TextColor, "background": b.Background} {
-		if color != "" && !colorForm.MatchString(color) {
-			return ErrSettings.Saying("A colour looks like #3a5bc7.").In("branding." + field)
-		}
-	}
-	for field, address := range map[string]string{"logo_url": b.LogoURL, "favicon_url": b.FaviconURL, "background_image": b.BackgroundImage, "font_url": b.FontURL} {
-		if address != "" && !isWebAddress(address) {
-			return ErrSettings.Saying("It is an absolute https address without a fragment; http only for loopback.").In("branding." + field)
-		}
-	}
-	return nil
-}
-
-// check judges what a tenant may choose.
-func (s Settings) check() error {
-	if err := s.Branding.check(); err != nil {
-		return err
-	}
-	const year = 365 * 24 * 3600
-	in := s.SignIn
-	switch {
-	case in.First != "" && in.First != "email" && in.First != "password":
-		return ErrSettings.In("sign_in.first")
-	case in.NoEmail && in.NoPassword && !in.SMS:
-		return ErrSettings.Saying("Nobody could sign in: leave e-mail, passwords or text messages on.").In("sign_in")
-	case in.MinPassword != 0 && (in.MinPassword < 8 || in.MinPassword > 64):
-		return ErrSettings.Saying("The least length of a password is 8 to 64 characters.").In("sign_in.min_password")
-	case min(in.SessionIdle, in.SessionAbsolute) < 0 || max(in.SessionIdle, in.SessionAbsolute) > year:
-		return ErrSettings.Saying("Sessions live at most a year.").In("sign_in.session_absolute")
-	}
-	return s.MFA.check()
-}
-
-func (m MFA) check() error {
-	if m.Mode != "" && m.Mode != MFAOff && m.Mode != MFAOptional && m.Mode != MFARequired {
-		return ErrSettings.Saying("A second factor is off, optional or required.").In("mfa.mode")
-	}
-	for _, id := range m.RequiredForRoles {
-		if !secret.IsID(id) {
-			return ErrSettings.Saying("Roles are named by their ids.").In("mfa.required_for_roles")
-		}
-	}
-	return nil
 }
 
 // forget drops what is kept in memory, after a change in this process.

@@ -282,6 +282,7 @@ var numbers = map[string]int{
 	"tenant_exists":                     4003,
 	"invalid_tenant":                    4004,
 	"invalid_settings":                  4009,
+	"setting_of_owners":                 4010,
 	"invalid_application":               4005,
 	"application_not_found":             4006,
 	"too_many_applications":             4007,
