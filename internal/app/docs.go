@@ -48,6 +48,7 @@ var apiTags = []openapi.Tag{
 	{Name: scim.Tag, Description: "Where the users and groups of an organization come from, by SCIM. The calls name organizations as tenants, as the newer SSOJet API does."},
 	{Name: scim.ServerTag, Description: "The SCIM 2.0 server (RFC 7643, RFC 7644) of each directory. It takes the directory's own token."},
 	{Name: "API keys", Description: "Secrets for management calls, each with its scopes."},
+	{Name: "Settings", Description: "What the tenant has chosen: how people get in, second factors, looks."},
 	{Name: "KOBIL users", Description: "The user API of KOBIL, in its SSMS form and, under the other addresses of each call, in its SHIFT form. Every answer is an envelope; a call without right answers 401."},
 	{Name: "KOBIL tenants and roles", Description: "Tenants, managed on the tenant master, and realm roles."},
 	{Name: "KOBIL, not supported", Description: "Calls that need KOBIL's app shield, and settings a tenant does not have here. They answer 501, NOT_SUPPORTED."},

@@ -90,7 +90,7 @@ type keyCreate struct {
 	onTenant
 	format
 	Name    string   `arg:"" help:"What it is for."`
-	Scope   []string `required:"" placeholder:"SCOPE" help:"What it may do, such as users:read; may be repeated; * is all but users:export_hashes."`
+	Scope   []string `required:"" placeholder:"SCOPE" help:"What it may do, such as users:read; may be repeated; * is all but users:export_hashes and settings:security."`
 	Expires string   `placeholder:"WHEN" help:"When it ends: a date, a time or a span such as 90d. Unset, never."`
 }
 
