@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"slices"
@@ -183,6 +184,9 @@ func (s *Service) getSettings(ctx context.Context, by access.Actor, _ none) (Set
 }
 
 func (s *Service) patchSettings(ctx context.Context, by access.Actor, in patchSettingsRequest) (out Settings, err error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(in.patch), []byte("{")) {
+		return out, web.ErrBody.Saying("Settings are an object, such as {\"sign_in\": {\"sms\": true}}.")
+	}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
 		out, err = s.ChangeSettings(ctx, tx, by, by.Tenant, in.patch)
 		return err
