@@ -37,8 +37,16 @@ func TestClients(t *testing.T) {
 var partners = map[string]func(*testing.T, *server) []string{
 	"enterprise": func(t *testing.T, _ *server) []string {
 		t.Helper()
+		python, err := findSCIM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		directory, err := filepath.Abs(filepath.Join(scimFolder, "directory.py"))
+		if err != nil {
+			t.Fatal(err)
+		}
 		idp := startSimpleSAML(t)
-		return []string{"CARDEA_SIMPLESAML_URL=" + idp.url, "CARDEA_SIMPLESAML_PARTNERS=" + idp.partners()}
+		return []string{"CARDEA_SIMPLESAML_URL=" + idp.url, "CARDEA_SIMPLESAML_PARTNERS=" + idp.partners(), "CARDEA_SCIM_PYTHON=" + python, "CARDEA_SCIM_DIRECTORY=" + directory}
 	},
 	"lemonldap":    prepareLemonLDAP,
 	"registration": prepareRegistration,

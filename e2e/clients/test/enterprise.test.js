@@ -3,9 +3,13 @@
  * provider (SimpleSAMLphp) and their directory, and their people sign in.
  */
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { after, before, describe, test } from 'node:test'
-import { api, bootstrap, issuer } from '../cardea.js'
+import { promisify } from 'node:util'
+import { listen } from '../apps/listen.js'
+import { api, bootstrap, createApplication, issuer } from '../cardea.js'
 import { launch } from '../chromium.js'
 
 const provider = { url: process.env.CARDEA_SIMPLESAML_URL, partners: process.env.CARDEA_SIMPLESAML_PARTNERS }
@@ -124,6 +128,72 @@ describe('an administrator with a link', () => {
     assert.deepEqual(organizations.map(({ Name, roles }) => [Name, roles.map(({ role_name }) => role_name)]), [['Acme', ['Developer']]])
   }))
 
+  test('their people begin at the provider, and land signed in at the application', async () => {
+    const site = await listen()
+    try {
+      const start = site.url + '/login', callback = site.url + '/callback'
+      const tickets = await createApplication('Tickets', [callback], { initiate_login_uri: start })
+      const verifier = randomBytes(32).toString('base64url')
+      const begun = []
+      site.serve(async (request, response) => {
+        const { pathname, searchParams } = new URL(request.url, site.url)
+        if (pathname === '/login') {
+          begun.push(searchParams.get('iss'))
+          const query = new URLSearchParams({
+            client_id: tickets.client_id, response_type: 'code', redirect_uri: callback, scope: 'openid email', state: 'its-own',
+            code_challenge: createHash('sha256').update(verifier).digest('base64url'), code_challenge_method: 'S256',
+          })
+          return response.writeHead(303, { location: `${issuer}/oauth2/authorize?${query}` }).end()
+        }
+        if (pathname !== '/callback' || searchParams.get('state') !== 'its-own') return response.writeHead(404).end()
+        const answer = await fetch(issuer + '/oauth2/token', {
+          method: 'POST',
+          headers: { authorization: 'Basic ' + Buffer.from(`${tickets.client_id}:${tickets.client_secret}`).toString('base64') },
+          body: new URLSearchParams({ grant_type: 'authorization_code', code: searchParams.get('code'), redirect_uri: callback, code_verifier: verifier }),
+        })
+        const { id_token: token } = await answer.json()
+        const { email, org_id: id } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url'))
+        response.writeHead(200, { 'content-type': 'text/html' }).end(`<main>${email} of ${id}</main>`)
+      })
+
+      const [connection] = (await api('GET', `/organizations/${organization.id}/connections`)).filter(({ state }) => state === 'active')
+      const there = new URL(provider.url + '/saml2/idp/SSOService.php')
+      there.search = new URLSearchParams({ spentityid: connection.service_provider.entity_id, RelayState: 'https://evil.example/' })
+      await open(async (page) => { // until it is allowed
+        await page.goto(there.href)
+        await signInThere(page, 'ann')
+        await page.waitForURL((url) => url.origin === issuer)
+        assert.match(await page.textContent('main'), /did not sign you in/)
+      })
+      await open(async (page) => {
+        await page.goto(link)
+        await page.click('a[href$="/connections"]')
+        await page.click(`a[href$="${connection.id}"]`)
+        await page.check('input[name=begin_there]')
+        await page.selectOption('select[name=land]', { label: 'Tickets' })
+        await picture(page, 'more')
+        await page.locator('form[action$="/more"] button').click()
+        await page.waitForSelector('text=Saved.')
+        await page.click('a[href$="/log"]')
+        await page.waitForSelector('text=was changed')
+        await picture(page, 'log')
+      })
+      await open(async (page) => {
+        await page.goto(there.href)
+        await signInThere(page, 'ann')
+        await page.waitForURL(issuer + '/signin/sso?**')
+        await picture(page, 'continue')
+        assert.match(await page.textContent('main'), /ann@acme\.test/)
+        await primary(page).click()
+        await page.waitForURL(callback + '?**')
+        assert.equal(await page.textContent('main'), `ann@acme.test of ${organization.id}`)
+        assert.deepEqual(begun, [issuer], 'the application began by itself, and was told who sent her')
+      })
+    } finally {
+      await site.close()
+    }
+  })
+
   test('connects a directory, which creates people and takes them away', () => open(async (page) => {
     await page.goto(link)
     await page.click('a[href$="/directory"]')
@@ -136,15 +206,9 @@ describe('an administrator with a link', () => {
     const token = values.find((value) => !value.includes('/'))
     assert.ok(base && token, 'the page gives an address and a token')
 
-    const scim = async (method, path, body) => {
-      const answer = await fetch(base + path, { method, headers: { authorization: 'Bearer ' + token, 'content-type': 'application/scim+json' }, body: body && JSON.stringify(body) })
-      return { status: answer.status, body: await answer.json().catch(() => null) }
-    }
-    const made = await scim('POST', '/Users', {
-      schemas: ['urn:ietf:params:scim:schemas:core:2.0:User'], userName: 'ben@acme.test', externalId: 'e-17', active: true,
-      name: { givenName: 'Ben', familyName: 'Birch' }, emails: [{ value: 'ben@acme.test', type: 'work', primary: true }],
-    })
-    assert.equal(made.status, 201)
+    // What others wrote for directories speaks to the address.
+    const directory = (...what) => promisify(execFile)(process.env.CARDEA_SCIM_PYTHON, [process.env.CARDEA_SCIM_DIRECTORY, base, token, ...what])
+    await directory('in', 'ben@acme.test')
 
     await open(async (his) => {
       await his.goto(issuer + '/account')
@@ -155,8 +219,7 @@ describe('an administrator with a link', () => {
       const all = await api('GET', '/users?email=ben@acme.test')
       assert.equal(all.length, 1, 'whom the directory has made and who signs in are one')
 
-      const gone = await scim('PATCH', `/Users/${made.body.id}`, { schemas: ['urn:ietf:params:scim:api:messages:2.0:PatchOp'], Operations: [{ op: 'Replace', path: 'active', value: 'False' }] })
-      assert.equal(gone.status, 200)
+      await directory('out', 'ben@acme.test')
       await his.goto(issuer + '/account')
       await his.waitForURL('**/signin?**')
     })
