@@ -83,7 +83,7 @@ func (s *Service) pageTrace(w http.ResponseWriter, r *http.Request, v *visit) er
 		AtProvider: t.Fix.Side == sso.AtProvider, Seen: seen(t), AgainURL: own + "?step=" + page.StepTest, BackURL: own + "?step=" + page.StepSend,
 	}
 	for _, x := range t.Steps {
-		p.Steps = append(p.Steps, page.TraceStep{Name: x.Name, Word: v.view.Text(sso.WordKey(x.Name)), Expected: x.Expected, Received: x.Received, OK: x.OK})
+		p.Steps = append(p.Steps, page.TraceStep{Name: x.Name, Word: v.view.Text(sso.WordKey(x.Name)), Expected: sso.Say(v.view.Lang, x.Expected), Received: sso.Say(v.view.Lang, x.Received), OK: x.OK})
 	}
 	return page.Render(w, r, http.StatusOK, p)
 }

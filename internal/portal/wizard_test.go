@@ -100,7 +100,7 @@ func TestSingleSignOnIsSetUpByALink(t *testing.T) {
 		if b.Cookie("__Host-cardea") != "" {
 			t.Error("a test has signed somebody in")
 		}
-		b.Get(t, wrong.URL.Path+"?lang=de").WantText(t, "Zielgruppe (Audience) conditions.audience")
+		b.Get(t, wrong.URL.Path+"?lang=de").WantText(t, "Zielgruppe (Audience) conditions.audience", "eine Signatur")
 		b.Get(t, wrong.URL.Path+"?lang=en")
 		// Without the link one learns whether it went well, and no more.
 		other := w.Browser(apptest.BaseHost)

@@ -63,7 +63,7 @@ describe('an administrator with a link', () => {
     for (const { id } of await api('GET', `/organizations/${organization.id}/connections`)) {
       await api('PUT', `/organizations/${organization.id}/connections/${id}`, { state: 'disabled' })
     }
-    link = (await api('GET', `/tenants/${organization.id}/portal/generate_link`)).sso_portal_url
+    link = (await api('GET', `/tenants/${organization.id}/portal/generate_link?intents=sso,directory,domains,certificates,log`)).sso_portal_url
   })
 
   test('connects SimpleSAMLphp, tests it and switches it on', () => open(async (page) => {
