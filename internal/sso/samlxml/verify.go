@@ -276,7 +276,15 @@ func (v *verification) answers(name string, e *etree.Element) error {
 	if err := v.hold(!has, CauseInResponseTo, name+".in_response_to", "nothing, or a request that is under way", value); err != nil {
 		return err
 	}
-	return v.hold(v.AllowUnsolicited, CauseUnsolicited, name+".in_response_to", "an answer to a request", "no request")
+	return v.hold(v.AllowUnsolicited, CauseUnsolicited, name+".in_response_to", unless(v.AllowUnsolicited, "an answer to a request"), "no request")
+}
+
+// unless is what is expected, if not anything will do.
+func unless(anything bool, expected string) string {
+	if anything {
+		return "any"
+	}
+	return expected
 }
 
 // issued holds the moment of issue against the clock and the request.
@@ -318,7 +326,7 @@ func (v *verification) assertion(root, base *etree.Element, envelope bool) (*etr
 			return nil, err
 		}
 		original, inBase = opened, opened
-	} else if err := v.hold(!v.RequireEncrypted, CauseNotEncrypted, "assertion.encrypted", "an encrypted assertion", "a plain one"); err != nil {
+	} else if err := v.hold(!v.RequireEncrypted, CauseNotEncrypted, "assertion.encrypted", unless(!v.RequireEncrypted, "an encrypted assertion"), "a plain one"); err != nil {
 		return nil, err
 	}
 	if original == nil || inBase == nil {
