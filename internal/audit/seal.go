@@ -200,12 +200,15 @@ func moveEnd(ctx context.Context, tx *database.Tx, c *extension) (bool, error) {
 }
 
 // removeUnsealed removes the rows that are sealed now, and fails unless each of
-// them was still there.
+// them was still there. They go by their ids: asked for those of a part of the chain,
+// PostgreSQL may look through the whole log.
 func removeUnsealed(ctx context.Context, tx *database.Tx, c *extension) error {
-	n, err := tx.Exec(ctx, `
-		DELETE FROM audit_unsealed WHERE tenant_id = $1 AND id IN (
-			SELECT id FROM audit_events WHERE tenant_id = $1 AND seq > $2 AND seq <= $3)`,
-		c.tenant, c.lastSeq, c.rows[len(c.rows)-1].seq)
+	ids := make([]string, len(c.rows))
+	for i, r := range c.rows {
+		ids[i] = r.id
+	}
+	isOne, args := tx.AmongMany("id", 2, ids)
+	n, err := tx.Exec(ctx, `DELETE FROM audit_unsealed WHERE tenant_id = $1 AND `+isOne, append([]any{c.tenant}, args...)...)
 	if err != nil {
 		return fmt.Errorf("remove unsealed events: %w", err)
 	}
