@@ -270,6 +270,8 @@ func (a *App) dialectOf(path string) web.Dialect {
 		return scim.Dialect
 	case strings.HasPrefix(path, "/digitanium/"), strings.HasPrefix(path, "/auth/realms/"), strings.HasPrefix(path, "/realms/"):
 		return kobil.Dialect
+	case path == oidc.PathSSO: // below /api, but browsers are sent there
+		return a.eitherDialect
 	case path == "/api", strings.HasPrefix(path, "/api/"):
 		return web.API
 	default:

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -463,6 +464,11 @@ func TestNothingThereIsAPageInBrowsers(t *testing.T) {
 		}
 		browser.Get(t, "/api/v1/nothing").WantError(t, 404, "resource_not_found")
 		browser.Get(t, "/api/nothing").WantError(t, 404, "resource_not_found")
+		start := "/api/sso/authorize?response_type=code&state=s&connection=660c0de931f63af7d467e6ad&client_id=" + w.Demo.ClientID + "&redirect_uri=" + url.QueryEscape("https://app.example.com/callback")
+		if a := browser.Get(t, start).Want(t, 404); !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") || !strings.Contains(string(a.Body), "<main") {
+			t.Errorf("an unknown connection: %s", a.Body)
+		}
+		w.Demo.Get(t, start).WantError(t, 404, "connection_not_found")
 	})
 }
 

@@ -31,19 +31,22 @@ var (
 // chooses how to sign in.
 var selectors = []string{"connection", "organization", "domain", "connection_id", "organization_id"}
 
+// PathSSO is where the SSOJet contract starts single sign-on.
+const PathSSO = "/api/sso/authorize"
+
 // ssoScope is what an application gets that has no way to say what it wants.
 const ssoScope = "openid profile email phone"
 
 func (s *Service) ssoRoutes() []web.Route {
 	return []web.Route{
-		{Method: "GET", Paths: []string{"/api/sso/authorize"}, Public: true, Own: true, Endpoint: web.Endpoint{Handler: web.Handler(s.getSSO), Status: http.StatusSeeOther, Media: "text/html"},
+		{Method: "GET", Paths: []string{PathSSO}, Public: true, Own: true, Endpoint: web.Endpoint{Handler: web.Handler(s.getSSO), Status: http.StatusSeeOther, Media: "text/html"},
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Start single sign-on",
 				Text: "The answer goes to redirect_uri with code and state. Swap the code at /api/v1/sso/oauth/accesstoken within a minute.",
 				Query: []web.Param{
 					{Name: "response_type", Text: "code"}, {Name: "redirect_uri", Text: "One that is registered, character by character"}, {Name: "state", Text: "Needed to swap the code; choose it at random"},
 					{Name: "connection", Text: "Id of a connection"}, {Name: "organization", Text: "Id of an organization"}, {Name: "domain", Text: "Of an organization"}, {Name: "login_hint", Text: "What the user is expected to type"},
 				},
-				Errors: []*problem.Problem{errRequest, errRedirect, errConnection, errSSO, tenant.ErrClient, ratelimit.ErrLimited}}},
+				Errors: []*problem.Problem{errRequest, errRedirect, errConnection, errSSO, tenant.ErrClient, ratelimit.ErrLimited}, ErrorPages: true}},
 		{Method: "GET", Paths: []string{"/api/v1/sso/oauth/accesstoken"}, Public: true, Own: true, Endpoint: notByHead(web.JSON(http.StatusOK, s.getAccessToken)),
 			Doc: web.Doc{Tag: tagAuthorization, Summary: "Swap the code of a single sign-on", Text: "Code and state are those that came to redirect_uri. It works once.",
 				Errors: []*problem.Problem{errCode, tenant.ErrClient, ratelimit.ErrLimited},
@@ -52,8 +55,8 @@ func (s *Service) ssoRoutes() []web.Route {
 	}
 }
 
-// getSSO begins a request in the form of the contract. Its errors are in the dialect of
-// /api until the journey has begun.
+// getSSO begins a request in the form of the contract. Its errors are pages for
+// browsers and in the dialect of /api for all others, until the journey has begun.
 func (s *Service) getSSO(w http.ResponseWriter, r *http.Request) error {
 	f, err := parseForm(r.URL.RawQuery)
 	if err != nil {

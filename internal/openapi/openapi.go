@@ -133,7 +133,10 @@ type Example struct {
 	Value json.RawMessage `json:"value"`
 }
 
-const jsonMedia = "application/json"
+const (
+	jsonMedia = "application/json"
+	pageMedia = "text/html"
+)
 
 // Describe makes the description of routes. Tags give the order of the groups;
 // what a route uses beyond them comes last. Pages are no part of it.
@@ -230,6 +233,11 @@ func describe(route web.Route, path string, surface Surface, types *typeNames) *
 	}
 	for _, p := range problemsOf(route, op, surface) {
 		op.refuse(p, surface, types)
+	}
+	for status, r := range op.Responses {
+		if route.Doc.ErrorPages && status >= "400" {
+			r.Content[pageMedia] = &Media{Schema: &Schema{Type: "string"}}
+		}
 	}
 	return op
 }

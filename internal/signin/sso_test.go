@@ -381,12 +381,20 @@ func TestSSOAuthorizeSelectsAConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.sent(t, start(social, "connection", enabled[0].ID))
-		start(b, "connection", e.c.ID, "domain", "example.com").WantError(t, http.StatusBadRequest, "invalid_request")
+		refused := func(status int, code string, pairs ...string) {
+			t.Helper()
+			if page := start(b, pairs...); page.Status != status || !strings.Contains(string(page.Body), "<main") {
+				t.Errorf("%q: a browser gets %d %s", pairs, page.Status, page.Body)
+			}
+			pairs = append(pairs, "response_type", "code", "redirect_uri", "https://app.example.com/callback", "state", "s")
+			b.caller().get(t, "/api/sso/authorize", pairs...).WantError(t, status, code)
+		}
+		refused(http.StatusBadRequest, "invalid_request", "connection", e.c.ID, "domain", "example.com")
 		for _, unknown := range [][2]string{{"connection", "660c0de931f63af7d467e6ad"}, {"organization", "nothing"}, {"domain", "else.example"}} {
-			start(b, unknown[0], unknown[1]).WantError(t, http.StatusNotFound, "connection_not_found")
+			refused(http.StatusNotFound, "connection_not_found", unknown[0], unknown[1])
 		}
 		b.connection(t, e, sso.Disabled)
-		start(b, "connection", e.c.ID).WantError(t, http.StatusNotFound, "connection_not_found")
+		refused(http.StatusNotFound, "connection_not_found", "connection", e.c.ID)
 	})
 }
 

@@ -41,9 +41,11 @@ type Doc struct {
 	Headers []Param // of the answer, beside those of every answer
 	// Errors lists what the operation may answer beside the errors that every
 	// operation with such a path, body and scope may answer.
-	Errors  []*problem.Problem
-	Example any // of the answer
-	Request any // example of the request body
+	Errors []*problem.Problem
+	// ErrorPages says that a browser gets errors as pages.
+	ErrorPages bool
+	Example    any // of the answer
+	Request    any // example of the request body
 }
 
 // A Param is a named thing that travels beside a body, and what it says.
