@@ -94,6 +94,8 @@ type site struct {
 
 	permission string         // of the tenant's making
 	owning     apptest.Client // an owner's token
+
+	directoryKey string // of the directory that was made last
 }
 
 // owner returns a client with the token of an owner, not the only one.
@@ -321,7 +323,7 @@ func (s *site) makeDirectory(t *testing.T, w *apptest.World, n int64) {
 		s.values["tenantid"], s.values["directoryid"], s.values["tokenid"], token = o.ID, d.ID, made.ID, key
 		return err
 	})
-	client.Key = token
+	client.Key, s.directoryKey = token, token
 	base := scim.Prefix + s.values["directoryid"]
 	s.values["userid"], _ = client.Post(t, base+"/Users", fmt.Sprintf(`{"userName": "kim%d@acme.test"}`, n)).Want(t, 201).Object(t)["id"].(string)
 	s.values["groupid"], _ = client.Post(t, base+"/Groups", `{"displayName": "x"}`).Want(t, 201).Object(t)["id"].(string)
