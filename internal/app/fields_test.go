@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -73,11 +74,11 @@ func forged(name string, n int, owner string) any {
 		return []string{owner}
 	case strings.HasPrefix(lower, "scope"), strings.HasPrefix(lower, "permission"):
 		return []string{string(access.UsersWrite), string(access.RolesWrite), id}
-	case slices.Contains([]string{"clientroles", "meta", "policy", "settings", "organization", "totp"}, lower):
+	case slices.Contains([]string{"clientroles", "meta", "policy", "settings", "totp"}, lower):
 		return map[string]any{"value": id, "id": id}
 	case slices.Contains([]string{"groups", "credentials", "factors", "passkeys", "identities", "sessions", "required_actions", "requiredactions"}, lower):
 		return []any{map[string]any{"value": id, "type": "password", "id": id}}
-	case strings.HasSuffix(lower, "id"), slices.Contains([]string{"owner", "created_by", "password", "secret", "client_secret", "sealed", "source", "status", "state", "kind"}, lower):
+	case strings.HasSuffix(lower, "id"), slices.Contains([]string{"owner", "organization", "created_by", "password", "secret", "client_secret", "sealed", "source", "status", "state", "kind"}, lower):
 		return id
 	}
 	return true
@@ -236,6 +237,29 @@ func withoutOwnWords(text []byte) string {
 	}
 	drop(body)
 	return fmt.Sprint(body)
+}
+
+// A field without a tag would be taken from a body by its Go name.
+func TestEveryFieldOfARequestSaysWhereItComesFrom(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		seen := 0
+		for _, route := range w.Router.Routes() {
+			in := route.In
+			if in == nil || in.Kind() != reflect.Struct || reflect.PointerTo(in).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+				continue
+			}
+			for i := range in.NumField() {
+				f := in.Field(i)
+				seen++
+				if f.IsExported() && !f.Anonymous && f.Tag.Get("path") == "" && f.Tag.Get("query") == "" && f.Tag.Get("json") == "" {
+					t.Errorf("%s %s: %s.%s has no tag", route.Method, route.Paths[0], in, f.Name)
+				}
+			}
+		}
+		if seen < 100 {
+			t.Errorf("only %d fields were seen", seen)
+		}
+	})
 }
 
 // bodies are the names that the description says a call takes, in lower case, by method
