@@ -63,7 +63,7 @@ func (p *place) beginOrganizations(ctx context.Context, c *companies, begun *beg
 		return nil
 	}
 	begun.targets, begun.cookies = make([]string, n), make([][][2]string, n)
-	return p.eachOf(ctx, n, func(conn *conn, i int) error {
+	err := p.eachOf(ctx, n, func(conn *conn, i int) error {
 		next := newXorshift(p.seed+3, uint64(i))
 		b := &browser{c: conn, host: p.host(), ip: somewhere(&next)}
 		at, err := b.get("/oauth2/authorize?" + url.Values{
@@ -80,6 +80,10 @@ func (p *place) beginOrganizations(ctx context.Context, c *companies, begun *beg
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return p.settle(ctx)
 }
 
 // eachOf does something for each of n numbers, over all connections.
@@ -199,7 +203,7 @@ func (p *place) samlSignIns(c *companies, prepare func(ctx context.Context) erro
 // sendPeople sends so many to their companies' provider, which signs its answers.
 func (p *place) sendPeople(ctx context.Context, c *companies, people *samlPeople, n int) error {
 	people.all = make([]samlPerson, n)
-	return p.eachOf(ctx, n, func(conn *conn, i int) error {
+	err := p.eachOf(ctx, n, func(conn *conn, i int) error {
 		next := newXorshift(p.seed+4, uint64(i))
 		of := c.connected()[i%len(c.connected())]
 		b := &browser{c: conn, host: p.host(), ip: somewhere(&next)}
@@ -217,6 +221,10 @@ func (p *place) sendPeople(ctx context.Context, c *companies, people *samlPeople
 		people.all[i] = samlPerson{email: who, acs: sso.ACSPath(of.connection), response: text, ip: b.ip, cookies: b.cookies}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return p.settle(ctx)
 }
 
 // comeBack brings the answers of one person after the other.
