@@ -194,6 +194,11 @@ type putRequest struct {
 	Settings     *Settings `json:"settings" doc:"Replaces all of it"`
 }
 
+// isOnlyState reports whether a connection is but switched on or off.
+func (in putRequest) isOnlyState() bool {
+	return in.State != nil && in.Provider == nil && in.Name == nil && in.Settings == nil && in.Metadata == "" && in.Secret == ""
+}
+
 func (s *Service) putConnection(ctx context.Context, by access.Actor, in putRequest) (form, error) {
 	if err := by.Require(access.ConnectionsWrite); err != nil {
 		return form{}, err
@@ -201,6 +206,14 @@ func (s *Service) putConnection(ctx context.Context, by access.Actor, in putRequ
 	c, err := findConnection(ctx, s.DB, by.Tenant, in.Organization, in.Connection)
 	if err != nil {
 		return form{}, err
+	}
+	if in.isOnlyState() { // or the log would tell of a change that is none
+		return s.written(ctx, by, func(tx *database.Tx) (Connection, error) {
+			if err := s.Organization(ctx, tx, by.Tenant, c.OrganizationID); err != nil || *in.State == c.State {
+				return c, err
+			}
+			return s.SetState(ctx, tx, by, in.Organization, in.Connection, *in.State)
+		})
 	}
 	assign(&c.Provider, in.Provider)
 	assign(&c.Name, in.Name)
