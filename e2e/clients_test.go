@@ -27,7 +27,9 @@ func TestClients(t *testing.T) {
 			}
 			t.Run(name+"/"+engine, func(t *testing.T) {
 				t.Parallel()
-				p.run(t, newServer(t, dbtest.EmptyURL(t, engine)), file, partners[name])
+				s := newServer(t, dbtest.EmptyURL(t, engine))
+				s.env = environs[name]
+				p.run(t, s, file, partners[name])
 			})
 		}
 	}
@@ -49,8 +51,12 @@ var partners = map[string]func(*testing.T, *server) []string{
 		return []string{"CARDEA_SIMPLESAML_URL=" + idp.url, "CARDEA_SIMPLESAML_PARTNERS=" + idp.partners(), "CARDEA_SCIM_PYTHON=" + python, "CARDEA_SCIM_DIRECTORY=" + directory}
 	},
 	"lemonldap":    prepareLemonLDAP,
+	"move":         prepareMove,
 	"registration": prepareRegistration,
 }
+
+// environs are what the server of some tests is told.
+var environs = map[string][]string{"move": {"CARDEA_TRUSTED_PROXIES=127.0.0.1"}}
 
 // run runs the tests of one file against a server.
 func (p programs) run(t *testing.T, s *server, file string, prepare func(*testing.T, *server) []string) {

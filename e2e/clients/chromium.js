@@ -18,6 +18,6 @@ function program() {
 }
 
 /** Starts the browser. Each test makes contexts in it, which share nothing. */
-export function launch() {
-  return chromium.launch({ executablePath: program(), chromiumSandbox: process.getuid?.() !== 0 })
+export function launch(args = []) {
+  return chromium.launch({ executablePath: program(), chromiumSandbox: process.getuid?.() !== 0, args })
 }

@@ -122,6 +122,7 @@ describe('factors', () => {
     for (const wrong of [{ expectedOrigin: 'https://evil.example' }, { expectedRPID: 'evil.example' }]) {
       await assert.rejects(async () => verifyAuthenticationResponse({ ...expected, response: used, expectedChallenge: challengeOf(used), credential, ...wrong }))
     }
+    await page.unrouteAll({ behavior: 'ignoreErrors' }) // the last page asks for options by itself
     await page.context().close()
   })
 })
