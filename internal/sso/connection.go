@@ -289,15 +289,6 @@ func (s *Service) List(ctx context.Context, db database.Reader, by access.Actor,
 	return listConnections(ctx, db, by.Tenant, organization)
 }
 
-// ListAll returns up to limit connections of a tenant by creation that come after the
-// one with id after. The actor needs connections:read.
-func (s *Service) ListAll(ctx context.Context, db database.Reader, by access.Actor, after string, limit int) ([]Connection, error) {
-	if err := by.Require(access.ConnectionsRead); err != nil {
-		return nil, err
-	}
-	return pageConnections(ctx, db, by.Tenant, after, min(limit, maxPage))
-}
-
 // Usable lists the active connections of an organization, at most a second old.
 func (s *Service) Usable(ctx context.Context, tenant, organization string) ([]Connection, error) {
 	return s.usable.Get(s.DB.Now(), tenant+organization, func() ([]Connection, error) {

@@ -88,11 +88,6 @@ func listConnections(ctx context.Context, db database.Reader, tenant, organizati
 	return database.Collect(rows, err, "list connections", scanConnection)
 }
 
-func pageConnections(ctx context.Context, db database.Reader, tenant, after string, limit int) ([]Connection, error) {
-	rows, err := db.Query(ctx, `SELECT `+connectionColumns+` FROM sso_connections WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`, tenant, after, limit)
-	return database.Collect(rows, err, "list connections", scanConnection)
-}
-
 func countConnections(ctx context.Context, tx *database.Tx, tenant, organization string) (n int64, err error) {
 	if err := tx.QueryRow(ctx, `SELECT count(*) FROM sso_connections WHERE tenant_id = $1 AND organization_id = $2`, tenant, organization).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count connections: %w", err)
