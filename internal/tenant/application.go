@@ -185,19 +185,28 @@ func (s *Service) CreateApplication(ctx context.Context, tx *database.Tx, by acc
 }
 
 // requireScopes returns access.ErrDenied if scopes has one of the management API that
-// the actor does not hold and that was not there before: nobody gives what they do not
-// hold, to a program either.
+// the actor may not hand on and that was not there before.
 func requireScopes(by access.Actor, scopes []string, before ...string) error {
 	for _, scope := range scopes {
-		if p := access.Permission(scope); slices.Contains(access.All, p) && !by.May(p) && !slices.Contains(before, scope) {
-			return access.ErrDenied.Because("gives %s, which %s does not hold", scope, by.Name)
+		p := access.Permission(scope)
+		if !slices.Contains(access.All, p) || slices.Contains(before, scope) {
+			continue
+		}
+		if err := mayHandOn(by, p); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// provesAnother reports whether other keys than before prove to be the application.
+func (o OAuth) provesAnother(before OAuth) bool {
+	return o.AuthMethod != before.AuthMethod || o.JWKSURI != before.JWKSURI || encodeJSON(o.JWKS) != encodeJSON(before.JWKS)
+}
+
 // SaveApplication replaces name, redirect URIs, allowed origins, OAuth settings and
-// activity of an application. The actor needs applications:write.
+// activity of an application. The actor needs applications:write; and, where it proves
+// itself by something else from now on, all the scopes that it may have for itself.
 func (s *Service) SaveApplication(ctx context.Context, tx *database.Tx, by access.Actor, a Application) (Application, error) {
 	if err := by.Require(access.ApplicationsWrite); err != nil {
 		return Application{}, err
@@ -206,8 +215,12 @@ func (s *Service) SaveApplication(ctx context.Context, tx *database.Tx, by acces
 		return Application{}, err
 	}
 	before, err := findApplication(ctx, tx, by.Tenant, "id", a.ID)
+	had := before.OAuth.Scopes
+	if a.OAuth.provesAnother(before.OAuth) {
+		had = nil // whoever has the key has them
+	}
 	if err == nil {
-		err = requireScopes(by, a.OAuth.Scopes, before.OAuth.Scopes...)
+		err = requireScopes(by, a.OAuth.Scopes, had...)
 	}
 	if err != nil {
 		return Application{}, err

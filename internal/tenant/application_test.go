@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -187,6 +188,42 @@ func TestApplicationGetsNoMoreThanItsMakerHolds(t *testing.T) {
 		})
 		if !errors.Is(err, access.ErrDenied) {
 			t.Errorf("its secret: %v", err)
+		}
+	})
+}
+
+// Whoever has the key that an application proves itself by has its scopes, too.
+func TestApplicationProvesItselfByNoKeyOfSomebodyWithLess(t *testing.T) {
+	const jwks = `{"keys": [{"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0", "kid": "%s"}]}`
+	run(t, func(t *testing.T, b *bench) {
+		scopes := []string{string(access.UsersWrite)}
+		bySecret, _ := b.mustApplication(t, tenant.Application{OAuth: tenant.OAuth{Scopes: scopes}})
+		byKey, _ := b.mustApplication(t, tenant.Application{OAuth: tenant.OAuth{Scopes: scopes, AuthMethod: tenant.AuthKey, JWKS: fmt.Appendf(nil, jwks, "ours")}})
+		plain, _ := b.mustApplication(t, tenant.Application{})
+		full := b.owner
+		b.owner = access.Actor{Tenant: b.shop.ID, Name: "key:x"}.With(access.ApplicationsRead, access.ApplicationsWrite)
+		byAnother := func(a tenant.Application) tenant.Application {
+			a.OAuth.AuthMethod, a.OAuth.JWKS = tenant.AuthKey, fmt.Appendf(nil, jwks, "theirs")
+			return a
+		}
+		elsewhere, public := byKey, byKey
+		elsewhere.OAuth.JWKS, elsewhere.OAuth.JWKSURI = nil, "https://elsewhere.example/keys"
+		public.OAuth.JWKS, public.OAuth.AuthMethod = nil, tenant.AuthNone
+		for name, a := range map[string]tenant.Application{"a key in place of a secret": byAnother(bySecret), "another key": byAnother(byKey), "keys of another server": elsewhere, "none": public} {
+			if err := b.saveApplication(t, a); !errors.Is(err, access.ErrDenied) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		byKey.Name, byKey.OAuth.JWKS = "Renamed", fmt.Appendf(nil, jwks+"\n", "ours")
+		if err := b.saveApplication(t, byKey); err != nil {
+			t.Errorf("with the key it had: %v", err)
+		}
+		if err := b.saveApplication(t, byAnother(plain)); err != nil {
+			t.Errorf("one without scopes: %v", err)
+		}
+		b.owner = full
+		if err := b.saveApplication(t, byAnother(bySecret)); err != nil {
+			t.Errorf("by somebody who holds as much: %v", err)
 		}
 	})
 }

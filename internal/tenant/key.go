@@ -43,7 +43,7 @@ func (k Key) IsLive(now time.Time) bool {
 }
 
 // CreateKey makes an API key with the given scopes, each of which the actor must
-// hold, and returns the key itself once. A zero expires means never; a key made by
+// hold (of people, owners alone give roles:write), and returns the key itself once. A zero expires means never; a key made by
 // one that expires does not outlive that one. ErrKeysFull if the tenant has 1,000
 // live keys. The actor needs keys:write.
 func (s *Service) CreateKey(ctx context.Context, tx *database.Tx, by access.Actor, name string, scopes []access.Permission, expires time.Time) (Key, string, error) {
@@ -51,8 +51,8 @@ func (s *Service) CreateKey(ctx context.Context, tx *database.Tx, by access.Acto
 		return Key{}, "", err
 	}
 	for _, p := range scopes {
-		if err := by.Require(p); err != nil {
-			return Key{}, "", err // nobody grants what they do not hold
+		if err := mayHandOn(by, p); err != nil {
+			return Key{}, "", err
 		}
 	}
 	if name = strings.TrimSpace(name); name == "" || len(name) > 200 {
@@ -71,6 +71,21 @@ func (s *Service) CreateKey(ctx context.Context, tx *database.Tx, by access.Acto
 		return Key{}, "", err
 	}
 	return k, key, audit.Append(tx, by, audit.Event{Action: "api_key.created", Target: "api_key", TargetID: k.ID, Detail: map[string]any{"name": name, "scopes": scopes}})
+}
+
+// mayHandOn returns access.ErrDenied if the actor may not give a permission to a program:
+// nobody gives what they do not hold. Programs hold no roles, so with roles:write and the
+// rights of an owner they may give and take the owner's too, and change the account of an
+// owner. An administrator may not, and is not to do it by a key of their own making: of
+// people only owners hand roles:write on, known by what they alone may.
+func mayHandOn(by access.Actor, p access.Permission) error {
+	if err := by.Require(p); err != nil {
+		return err
+	}
+	if p == access.RolesWrite && strings.HasPrefix(by.Name, "user:") && !by.May(access.SettingsSecurity) {
+		return access.ErrDenied.Because("%s is no owner and would give %s to a program", by.Name, p)
+	}
+	return nil
 }
 
 // endOfNewKey judges when a new key is to expire, and returns when it does. It

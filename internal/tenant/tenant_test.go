@@ -169,7 +169,7 @@ func TestSettingsAreJudged(t *testing.T) {
 			"no way in at all":               {func(s *tenant.Settings) { s.SignIn.NoEmail, s.SignIn.NoPassword = true, true }, "sign_in"},
 			"passwords of seven":             {func(s *tenant.Settings) { s.SignIn.MinPassword = 7 }, "sign_in.min_password"},
 			"passwords of 65":                {func(s *tenant.Settings) { s.SignIn.MinPassword = 65 }, "sign_in.min_password"},
-			"sessions that end before":       {func(s *tenant.Settings) { s.SignIn.SessionIdle = -1 }, "sign_in.session_absolute"},
+			"sessions that end before":       {func(s *tenant.Settings) { s.SignIn.SessionIdle = -1 }, "sign_in.session_idle"},
 			"sessions of more than a year":   {func(s *tenant.Settings) { s.SignIn.SessionAbsolute = 366 * 24 * 3600 }, "sign_in.session_absolute"},
 			"an unknown mode":                {func(s *tenant.Settings) { s.MFA.Mode = "always" }, "mfa.mode"},
 			"roles by their names":           {func(s *tenant.Settings) { s.MFA.RequiredForRoles = []string{"owner"} }, "mfa.required_for_roles"},
