@@ -26,8 +26,9 @@ help: ## list these verbs
 run: build ## build and start the developer's server with its demo tenant (ARGS="--listen 127.0.0.1:9000")
 	bin/cardea dev $(ARGS)
 
+# Functions stand 16 bytes apart instead of 32: a third of a megabyte less. internal/cli's tests build the same.
 .PHONY: build
-build: ## build bin/cardea (functions stand 16 bytes apart, not 32: a third of a megabyte less)
+build: ## build bin/cardea
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -funcalign 16 -X main.version=$(version)' -o bin/cardea ./cmd/cardea
 
 .PHONY: test
