@@ -577,8 +577,13 @@ func (s *Service) firstProof(ctx context.Context, tx *database.Tx, v *visit, m u
 		func() error { _, err := unproveAttempts(ctx, tx, by.Tenant, m.ID); return err },
 		func() error { return s.distrust(ctx, tx, v, m.User, "", reason) },
 	}
-	if m.LastLoginAt.IsZero() { // nobody was in it
-		steps = []func() error{func() error { return s.Users.HoldAddresses(ctx, tx, by, m.ID, "", reason) }}
+	if m.LastLoginAt.IsZero() { // nobody was in it, but somebody may have stopped on the way in
+		steps = []func() error{
+			func() error { _, err := unproveAttempts(ctx, tx, by.Tenant, m.ID); return err },
+			func() error { return s.Social.Hold(ctx, tx, by, m.ID, reason) },
+			func() error { return s.SSO.Hold(ctx, tx, by, m.ID, reason) },
+			func() error { return s.Users.HoldAddresses(ctx, tx, by, m.ID, "", reason) },
+		}
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

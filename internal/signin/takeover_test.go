@@ -92,6 +92,25 @@ func TestTheFirstProofOfAnUnusedAccountTakesNothing(t *testing.T) {
 	})
 }
 
+// Who is shown by a provider and stops before they are in has been in the account no less:
+// their identity is in it, and an attempt that only lacks a second factor.
+func TestWhoStoppedOnTheWayInIsOutAfterTheFirstProof(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		evil := b.enterprise(t, org.Organization{AllowOutside: true, Policy: org.Policy{MFA: org.MFARequired}}, false, map[string]any{"email": ann})
+		mallory, again := b.another(), b.another()
+		b.spa(t)
+		waiting := mallory.byButton(t, evil).WantText(t, "Set up two-step")
+		b.byCode(t, ann)
+		b.wantIn(t, true)
+		again.byButton(t, evil).WantText(t, "switched off until you confirm it")
+		again.wantIn(t, false)
+		if p := mallory.Get(t, waiting.URL.String()); strings.Contains(p.Text(), "Set up two-step") {
+			t.Errorf("the attempt goes on: %s", p.Text())
+		}
+		mallory.wantIn(t, false)
+	})
+}
+
 // Whoever has the mailbox of an account does not get rid of its second factor.
 func TestTheFirstProofAsksForTheSecondFactor(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
