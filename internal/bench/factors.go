@@ -252,7 +252,7 @@ func (p *place) enroll(ctx context.Context, apps *authenticatorApps) error {
 		defer c.close()
 		connections <- c
 	}
-	return p.together(ctx, func(_ context.Context, i int) error {
+	err = p.together(ctx, func(_ context.Context, i int) error {
 		c := <-connections
 		defer func() { connections <- c }()
 		r := encode("POST", "/api/v1/auth/mfa/token?client_id="+p.signIn.web.clientID, p.host(), append(secure[:2:2], [2]string{"X-Client-Secret", p.signIn.web.secret}),
@@ -260,6 +260,10 @@ func (p *place) enroll(ctx context.Context, apps *authenticatorApps) error {
 		r.check = func(body []byte) error { apps.tokens[i] = member(body, "access_token"); return nil }
 		return c.ask(r)
 	})
+	if err != nil {
+		return err
+	}
+	return p.settle(ctx)
 }
 
 // together does something for each user of the sample, for as many at once as there are
