@@ -86,6 +86,17 @@ func (o oneAddress) write(p *program, on onTenant, change func(s *session, tx *d
 	})
 }
 
+// change has do change the address that was named, one of the user's further ones.
+func (o oneAddress) change(p *program, on onTenant, do func(s *session, tx *database.Tx, by access.Actor, user, id string) error) error {
+	return o.write(p, on, func(s *session, tx *database.Tx, by access.Actor, u user.User) error {
+		id, err := o.pick(s, tx, by, u.ID)
+		if err != nil {
+			return err
+		}
+		return do(s, tx, by, u.ID, id)
+	})
+}
+
 type addressAdd struct {
 	onTenant
 	oneAddress
@@ -115,11 +126,8 @@ type addressPrimary struct {
 
 // Run makes primary.
 func (c *addressPrimary) Run(p *program) error {
-	return c.write(p, c.onTenant, func(s *session, tx *database.Tx, by access.Actor, u user.User) error {
-		id, err := c.pick(s, tx, by, u.ID)
-		if err == nil {
-			_, err = s.Users.MakePrimary(s.ctx, tx, by, u.ID, id)
-		}
+	return c.change(p, c.onTenant, func(s *session, tx *database.Tx, by access.Actor, user, id string) error {
+		_, err := s.Users.MakePrimary(s.ctx, tx, by, user, id)
 		return err
 	})
 }
@@ -131,11 +139,8 @@ type addressRemove struct {
 
 // Run removes.
 func (c *addressRemove) Run(p *program) error {
-	return c.write(p, c.onTenant, func(s *session, tx *database.Tx, by access.Actor, u user.User) error {
-		id, err := c.pick(s, tx, by, u.ID)
-		if err == nil {
-			_, err = s.Users.RemoveAddress(s.ctx, tx, by, u.ID, id)
-		}
+	return c.change(p, c.onTenant, func(s *session, tx *database.Tx, by access.Actor, user, id string) error {
+		_, err := s.Users.RemoveAddress(s.ctx, tx, by, user, id)
 		return err
 	})
 }
