@@ -14,6 +14,7 @@ import (
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/problem"
 	"github.com/cardea-id/cardea/internal/ratelimit"
+	"github.com/cardea-id/cardea/internal/role"
 	"github.com/cardea-id/cardea/internal/tenant"
 	"github.com/cardea-id/cardea/internal/user"
 )
@@ -559,8 +560,7 @@ func (s *Service) ensure(ctx context.Context, tx *database.Tx, v *visit, a attem
 // firstProof notes that the primary address of a user was proved. Who was in the account
 // before need not have been its owner: a directory or an organization's provider can have
 // made it for an address that is not theirs. All that they could come back by ends, or
-// waits until the owner confirms it. Second factors stay, and are asked for: whoever has no
-// more than the mailbox does not get rid of them.
+// waits until the owner confirms it. Second factors can not wait, see dropFactors.
 func (s *Service) firstProof(ctx context.Context, tx *database.Tx, v *visit, m user.Match) (user.User, error) {
 	const reason = "address_proved"
 	by := userActor(v, m.User)
@@ -575,11 +575,14 @@ func (s *Service) firstProof(ctx context.Context, tx *database.Tx, v *visit, m u
 		func() error { _, err := s.EndSessions(ctx, tx, by, m.ID, reason); return err },
 		func() error { return s.Sessions.EndOtherGrants(ctx, tx, by, m.ID, "", reason) },
 		func() error { _, err := unproveAttempts(ctx, tx, by.Tenant, m.ID); return err },
+		func() error { return s.dropFactors(ctx, tx, by, m.User, reason) },
 		func() error { return s.distrust(ctx, tx, v, m.User, "", reason) },
 	}
 	if m.LastLoginAt.IsZero() { // nobody was in it, but somebody may have stopped on the way in
 		steps = []func() error{
 			func() error { _, err := unproveAttempts(ctx, tx, by.Tenant, m.ID); return err },
+			func() error { return s.dropFactors(ctx, tx, by, m.User, reason) },
+			func() error { return s.Passkeys.Hold(ctx, tx, by, m.ID, reason) },
 			func() error { return s.Social.Hold(ctx, tx, by, m.ID, reason) },
 			func() error { return s.SSO.Hold(ctx, tx, by, m.ID, reason) },
 			func() error { return s.Users.HoldAddresses(ctx, tx, by, m.ID, "", reason) },
@@ -591,4 +594,21 @@ func (s *Service) firstProof(ctx context.Context, tx *database.Tx, v *visit, m u
 		}
 	}
 	return s.Users.Update(ctx, tx, s.system(v), m.ID, user.Change{EmailVerified: new(true)})
+}
+
+// dropFactors takes from a user whose primary address is proved for the first time the
+// second factors that were set up since it is in the account: they would keep its owner
+// out. Older ones are of somebody who was there before the address, and stay; so do those
+// of whoever holds something in the whole tenant, which no stranger can have given them:
+// a mailbox alone is not to be enough for that.
+func (s *Service) dropFactors(ctx context.Context, tx *database.Tx, by access.Actor, u user.User, reason string) error {
+	held, err := role.Resolve(ctx, tx, by.Tenant, u.RoleIDs)
+	if err != nil || held.IsAdmin() || len(held.Permissions) > 0 {
+		return err
+	}
+	since, err := s.Users.AddedAt(ctx, tx, access.System(by.Tenant), u.Email)
+	if err != nil {
+		return err
+	}
+	return s.MFA.RemoveSince(ctx, tx, by, u.ID, since, reason)
 }

@@ -52,6 +52,7 @@ func TestAPISignInTakesTheSecondFactor(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		c, u := b.caller(), b.person(t, ann)
 		app := authenticator(t, b.World, u.ID)
+		b.prove(t, u.ID)
 		m := c.with(c.needed(t, ann))
 		m.get(t, "/api/v1/session").Want(t, 401)
 		list := m.get(t, mfaAPI+"authenticators").Want(t, 200)
@@ -87,6 +88,7 @@ func TestAPISignInByLinkTakesTheSecondFactor(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		c, u := b.caller(), b.person(t, ann)
 		app := authenticator(t, b.World, u.ID)
+		b.prove(t, u.ID)
 		state := c.send(t, ann)
 		c.verifyLink(t, state, c.linkToken(t, ann)).Want(t, 200)
 		got := c.status(t, state).Want(t, 200).Object(t)
@@ -213,6 +215,7 @@ func TestAPIGuessingEndsWhatWasProved(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		c, u := b.caller(), b.person(t, ann)
 		app := authenticator(t, b.World, u.ID)
+		b.prove(t, u.ID)
 		m, other := c.with(c.needed(t, ann)), c.with(c.needed(t, ann))
 		for range ratelimit.SecondFactor.Count {
 			m.validate(t, map[string]string{"otp": notOTP(b.World, app)}).Want(t, 400)
@@ -229,6 +232,7 @@ func TestMFATokensThatAreNone(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		c, u := b.caller(), b.person(t, ann)
 		authenticator(t, b.World, u.ID)
+		b.prove(t, u.ID)
 		good := c.needed(t, ann)
 		state := c.send(t, "bob@example.com")
 		c.post(t, mfaAPI+"token", map[string]string{"state": state}).Want(t, 401) // nothing was proved
@@ -334,6 +338,7 @@ func TestAuthenticatorsTakesABodyAndIgnoresIt(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		c, u := b.caller(), b.person(t, ann)
 		authenticator(t, b.World, u.ID)
+		b.prove(t, u.ID)
 		m := c.with(c.needed(t, ann))
 		m.Client.Do(t, "GET", mfaAPI+"authenticators?client_id="+c.clientID, map[string]string{"oob_code": "x", "otp": "303801"}).Want(t, 200)
 	})
@@ -344,6 +349,7 @@ func TestMFATokenIsNoWrongKey(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		c, u := b.caller(), b.person(t, ann)
 		authenticator(t, b.World, u.ID)
+		b.prove(t, u.ID)
 		m := c.with(c.needed(t, ann))
 		for range ratelimit.APIKey.Count + 1 {
 			m.get(t, mfaAPI+"authenticators").Want(t, http.StatusOK)

@@ -427,6 +427,9 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if u.Email == email && !u.EmailVerified { // the link has proved it
+			if err := s.dropFactors(ctx, tx, userActor(v, u), u, "address_proved"); err != nil {
+				return err
+			}
 			if _, err := s.Users.Update(ctx, tx, s.system(v), u.ID, user.Change{EmailVerified: new(true)}); err != nil {
 				return err
 			}

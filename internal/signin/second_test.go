@@ -120,6 +120,7 @@ func TestSecondFactorByMagicLinkToo(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		u := b.person(t, ann)
 		app := authenticator(t, b.World, u.ID)
+		b.prove(t, u.ID)
 		waiting := b.identify(t, ann)
 		phone := b.another()
 		phone.Submit(t, phone.Get(t, b.Link(t, ann)), "/signin/link", "number", numberOn(t, waiting)).Want(t, 200)
@@ -474,6 +475,7 @@ func TestPasswordResetKeepsTheSecondFactor(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		u := b.person(t, ann)
 		authenticator(t, b.World, u.ID)
+		b.prove(t, u.ID)
 		policy(t, b.World, tenant.MFA{Mode: tenant.MFARequired, Email: true})
 		b.Submit(t, b.Get(t, "/signin/forgot"), "/signin/forgot", "identifier", ann)
 		b.Submit(t, b.Get(t, b.Link(t, ann)), "/signin/reset", "password", "another phrase of words")

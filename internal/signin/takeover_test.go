@@ -10,9 +10,12 @@ import (
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
 	"github.com/cardea-id/cardea/internal/database"
+	"github.com/cardea-id/cardea/internal/mfa"
 	"github.com/cardea-id/cardea/internal/org"
 	"github.com/cardea-id/cardea/internal/password"
 	"github.com/cardea-id/cardea/internal/sso"
+	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/user"
 )
 
 // Accounts that others made, or were in, before their owner came: lines 1, 3 and 5 of C1.
@@ -111,20 +114,122 @@ func TestWhoStoppedOnTheWayInIsOutAfterTheFirstProof(t *testing.T) {
 	})
 }
 
-// Whoever has the mailbox of an account does not get rid of its second factor.
-func TestTheFirstProofAsksForTheSecondFactor(t *testing.T) {
+// What somebody has set up in an account for an address that is not theirs does not keep
+// its owner out, and brings them in no more: whatever it is, and whichever way the owner
+// proves the address.
+func TestTheFirstProofTakesWhatKeepsTheOwnerOut(t *testing.T) {
+	const chosen = "quite another long phrase"
+	for name, comes := range map[string]func(t *testing.T, b *bench){
+		"by a code": func(t *testing.T, b *bench) { b.byCode(t, ann) },
+		"by a link": func(t *testing.T, b *bench) {
+			waiting, phone := b.Submit(t, b.Get(t, "/signin?sso=no"), "/signin", "identifier", ann), b.another()
+			phone.Submit(t, phone.Get(t, b.Link(t, ann)), "/signin/link", "number", numberOn(t, waiting))
+			b.Submit(t, waiting, "/signin/finish")
+		},
+		"by a reset": func(t *testing.T, b *bench) {
+			b.Submit(t, b.Get(t, "/signin/forgot"), "/signin/forgot", "identifier", ann)
+			b.Submit(t, b.Get(t, b.Link(t, ann)), "/signin/reset", "password", chosen)
+			b.Submit(t, b.passwordPage(t, ann), "/signin/password", "password", chosen)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				b.spa(t)
+				policy(t, b.World, tenant.MFA{SMS: true}, func(s *tenant.SignIn) { s.SMS = true })
+				evil := b.enterprise(t, org.Organization{AllowOutside: true}, false, map[string]any{"email": ann})
+				mallory := b.another()
+				codeOf(t, mallory.byButton(t, evil))
+				u, _ := b.user(t, ann)
+				phone := newPhone()
+				b.Clock.Advance(time.Minute)
+				touch(t, mallory.Browser, mallory.Get(t, passkeysPage), passkeysPage+"/add", phone).WantText(t, "Your passkey is ready")
+				p := mallory.Submit(t, mallory.Get(t, "/account/phone"), "/account/phone", "address", annPhone)
+				mallory.Submit(t, p, "/code", "code", b.Code(t, annPhone)).WantText(t, annPhone)
+				app, codes := (&account{w: b.World, id: u.ID, mail: ann, Browser: mallory.Browser}).withApp(t)
+				remembered := b.another()
+				stop := func(b *bench, way string) apptest.Page {
+					return b.Get(t, "/signin/second?way="+way+"&state="+b.byButton(t, evil).URL.Query().Get("state"))
+				}
+				remembered.Submit(t, stop(remembered, mfa.TOTP), "/signin/second", "code", otp(b.World, app), "remember", "1")
+				remembered.wantIn(t, true)
+				waiting, other := b.another(), b.another()
+				byApp, byBackup := stop(waiting, mfa.TOTP), stop(other, mfa.BackupCode)
+
+				b.Clock.Advance(time.Hour)
+				comes(t, b)
+				b.wantIn(t, true)
+				if left, err := b.MFA.Enrolled(t.Context(), b.DB, b.Demo.ID, u.ID); err != nil || left != (mfa.Enrolled{}) {
+					t.Errorf("left %+v, %v", left, err)
+				}
+				if left, err := b.MFA.Devices(t.Context(), b.DB, b.Demo.ID, u.ID); err != nil || len(left) != 0 {
+					t.Errorf("remembered %+v, %v", left, err)
+				}
+				mallory.wantIn(t, false)
+				remembered.wantIn(t, false)
+				remembered.byButton(t, evil).WantText(t, "switched off until you confirm it")
+				remembered.wantIn(t, false)
+				waiting.Submit(t, byApp, "/signin/second", "code", otp(b.World, app))
+				waiting.wantIn(t, false)
+				other.Submit(t, byBackup, "/signin/second", "code", codes[0])
+				other.wantIn(t, false)
+				again := b.another()
+				touch(t, again.Browser, again.Get(t, "/signin"), "/signin/passkey", phone)
+				again.wantIn(t, false)
+				again.Submit(t, again.identify(t, annPhone), "/signin/code", "code", b.Code(t, annPhone)).Want(t, http.StatusUnauthorized)
+				again.wantIn(t, false)
+			})
+		})
+	}
+}
+
+// Whoever set up a second factor need never have been in.
+func TestTheFirstProofOfAnUnusedAccountTakesSecondFactors(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		u := b.person(t, ann)
-		old := b.another()
-		old.byPassword(t, ann)
-		old.wantIn(t, true)
-		app := authenticator(t, b.World, u.ID)
-		p := b.byCode(t, ann).WantText(t, "authenticator app")
-		b.wantIn(t, false)
-		b.Submit(t, p, "/signin/second", "code", otp(b.World, app))
+		authenticator(t, b.World, u.ID)
+		b.byCode(t, ann)
 		b.wantIn(t, true)
-		old.wantIn(t, false)
 	})
+}
+
+// Whoever has the mailbox of an account does not get rid of a second factor that is not
+// younger than the address, nor of that of somebody who holds something in the tenant.
+func TestTheFirstProofAsksForTheSecondFactor(t *testing.T) {
+	change := func(t *testing.T, b *bench, id string, c user.Change) {
+		t.Helper()
+		b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+			_, err := b.Users.Update(ctx, tx, access.System(b.Demo.ID), id, c)
+			return err
+		})
+	}
+	for name, owner := range map[string]func(t *testing.T, b *bench) mfa.Enrollment{
+		"of an administrator": func(t *testing.T, b *bench) mfa.Enrollment {
+			u := b.person(t, ann)
+			change(t, b, u.ID, user.Change{RoleIDs: &[]string{b.Demo.Roles["developer"].ID}})
+			return authenticator(t, b.World, u.ID)
+		},
+		"older than the address": func(t *testing.T, b *bench) mfa.Enrollment {
+			u := b.person(t, "ann.before@example.com")
+			app := authenticator(t, b.World, u.ID)
+			b.Clock.Advance(time.Minute)
+			change(t, b, u.ID, user.Change{Email: new(ann)})
+			return app
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				app := owner(t, b)
+				old := b.another()
+				old.Submit(t, old.byPassword(t, ann), "/signin/second", "code", otp(b.World, app))
+				old.wantIn(t, true)
+				p := b.byCode(t, ann).WantText(t, "authenticator app")
+				b.wantIn(t, false)
+				b.Submit(t, p, "/signin/second", "code", otp(b.World, app))
+				b.wantIn(t, true)
+				old.wantIn(t, false)
+			})
+		})
+	}
 }
 
 // The organization that has proved the domain takes the account of its member over from the

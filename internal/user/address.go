@@ -114,6 +114,15 @@ func (s *Service) AddressesOf(ctx context.Context, db database.Reader, by access
 	return of, err
 }
 
+// AddedAt is when an address, in its canonical form, became its user's: the zero time if
+// that is not known, as of one that was imported. The actor needs users:read.
+func (s *Service) AddedAt(ctx context.Context, db database.Reader, by access.Actor, address string) (time.Time, error) {
+	if err := by.Require(access.UsersRead); err != nil {
+		return time.Time{}, err
+	}
+	return addedAt(ctx, db, by.Tenant, address)
+}
+
 // AddAddress gives a user an address, e-mail or phone by its kind, that was just proved to
 // be theirs. A user who has no primary one gets it as that, and so does who has not proved
 // that very one. One that was held counts again, and one that they have is no error.
