@@ -106,7 +106,7 @@ func (c *extension) link() {
 // seal writes what link has made, but for the tenants whose chain another process
 // has extended meanwhile, and returns the number of rows.
 func (s *Sealer) seal(ctx context.Context, chains []*extension) (sealed int, err error) {
-	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+	err = s.DB.WriteBehind(ctx, func(tx *database.Tx) error {
 		sealed = 0
 		var won []*extension
 		var values [][]any

@@ -144,12 +144,19 @@ var errTooLong = fmt.Errorf("the transaction took longer than %v", MaxWrite)
 // failure, deadlock) fn runs again, so it must have no effect outside of tx but
 // through Tx.OnCommit.
 func (db *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
-	return db.write(ctx, MaxWrite, fn)
+	return db.write(ctx, MaxWrite, false, fn)
 }
 
-func (db *DB) write(ctx context.Context, limit time.Duration, fn func(tx *Tx) error) error {
+// WriteBehind is Write for work that can be done again: PostgreSQL does not make it wait
+// for the disk, and may lose the latest of it when its machine fails. What was lost then
+// are whole transactions, and none that came before one that Write returned for.
+func (db *DB) WriteBehind(ctx context.Context, fn func(tx *Tx) error) error {
+	return db.write(ctx, MaxWrite, true, fn)
+}
+
+func (db *DB) write(ctx context.Context, limit time.Duration, behind bool, fn func(tx *Tx) error) error {
 	for attempt := 1; ; attempt++ {
-		tx := &Tx{Now: db.Now().UTC().Truncate(time.Millisecond), db: db}
+		tx := &Tx{Now: db.Now().UTC().Truncate(time.Millisecond), db: db, behind: behind}
 		began := time.Now()
 		err := db.run(ctx, tx, func(tx *Tx) error {
 			if err := fn(tx); err != nil {

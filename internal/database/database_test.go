@@ -120,6 +120,68 @@ func TestWriteRollsBack(t *testing.T) {
 	}
 }
 
+func TestWriteBehindIsATransactionLikeAnother(t *testing.T) {
+	t.Parallel()
+	dbtest.Run(t, func(t *testing.T, db *database.DB) {
+		table(t, db)
+		failed := errors.New("no")
+		err := db.WriteBehind(t.Context(), func(tx *database.Tx) error { return errors.Join(insert(tx, 1, 1), failed) })
+		if n := count(t, db); !errors.Is(err, failed) || n != 0 {
+			t.Errorf("after a failure: %d rows, %v; want none and the failure", n, err)
+		}
+		done := false
+		err = db.WriteBehind(t.Context(), func(tx *database.Tx) error {
+			tx.OnCommit(func() { done = true })
+			return insert(tx, 1, 1)
+		})
+		if n := count(t, db); err != nil || n != 1 || !done {
+			t.Errorf("%d rows, %v, told %v; want one row that all see", n, err, done)
+		}
+	})
+}
+
+// What waits for the disk is asked at the very end of a transaction, where PostgreSQL
+// runs deferred triggers.
+func TestOnlyWriteBehindLeavesTheDiskAlone(t *testing.T) {
+	t.Parallel()
+	url := dbtest.URL(t, database.PostgreSQL)
+	begin := func() *database.DB {
+		db, err := database.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		return db
+	}
+	write(t, begin(), func(tx *database.Tx) error {
+		for _, stmt := range []string{
+			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = on', current_database()); END $$`,
+			`CREATE TABLE scratch (n BIGINT)`, `CREATE TABLE noted (n BIGINT, mode TEXT)`,
+			`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO noted VALUES (new.n, current_setting('synchronous_commit')); RETURN NULL; END $$`,
+			`CREATE CONSTRAINT TRIGGER at_the_end AFTER INSERT ON scratch DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note()`,
+		} {
+			if _, err := tx.Exec(t.Context(), stmt); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	db := begin()
+	for n, write := range []func(context.Context, func(*database.Tx) error) error{db.WriteBehind, db.Write, db.WriteBehind, db.Write} {
+		err := write(t.Context(), func(tx *database.Tx) error {
+			tx.Later("INSERT INTO scratch VALUES ($1)", int64(n))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var modes string
+	if err := db.QueryRow(t.Context(), "SELECT string_agg(mode, ' ' ORDER BY n) FROM noted").Scan(&modes); err != nil || modes != "off on off on" {
+		t.Errorf("at the ends: %q, %v; want off on off on", modes, err)
+	}
+}
+
 func TestWriteSurvivesPanic(t *testing.T) {
 	t.Parallel()
 	dbtest.Run(t, func(t *testing.T, db *database.DB) {

@@ -189,7 +189,7 @@ func (db *DB) migrateSQLite(ctx context.Context, steps []migration) error {
 		return fmt.Errorf("create schema_migrations: %w", err)
 	}
 	for _, m := range steps {
-		err := db.write(ctx, math.MaxInt64, func(tx *Tx) error {
+		err := db.write(ctx, math.MaxInt64, false, func(tx *Tx) error {
 			n, err := tx.Exec(ctx, `
 				INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)
 				ON CONFLICT (version) DO NOTHING`, m.version, m.name, tx.Millis())

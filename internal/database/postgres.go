@@ -126,6 +126,9 @@ func (tx *Tx) commitPostgres(ctx context.Context) error {
 	if !tx.pg.begun && len(tx.later) == 0 {
 		return nil
 	}
+	if tx.behind {
+		tx.later = append(tx.later, statement{text: "SET LOCAL synchronous_commit = off"})
+	}
 	if slices.ContainsFunc(tx.later, func(st statement) bool { return st.check != nil }) {
 		results, err := tx.send(ctx, "", nil)
 		if err != nil {

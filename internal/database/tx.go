@@ -31,6 +31,8 @@ type Tx struct {
 	later []statement
 	rows  []newRows
 	after []func()
+
+	behind bool // see DB.WriteBehind
 }
 
 // A statement is one that was put off.

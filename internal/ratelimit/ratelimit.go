@@ -97,7 +97,7 @@ func (l *Limiter) Take(ctx context.Context, tenant string, uses ...Use) error {
 	}
 	var refused subject
 	var by Limit
-	err := l.DB.Write(ctx, func(tx *database.Tx) error {
+	err := l.DB.WriteBehind(ctx, func(tx *database.Tx) error {
 		for _, u := range inOrder(uses) {
 			s := u.subject(tenant)
 			stmt, args := take(tx, s, u.Limit)

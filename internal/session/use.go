@@ -69,7 +69,7 @@ func (s *Service) noteUse(ctx context.Context, in use, hash string, seen time.Ti
 // writeUses writes in one order everywhere, so that two processes never wait for each
 // other.
 func (s *Service) writeUses(ctx context.Context, all map[use]string) error {
-	return s.DB.Write(ctx, func(tx *database.Tx) error {
+	return s.DB.WriteBehind(ctx, func(tx *database.Tx) error {
 		for _, in := range slices.SortedFunc(maps.Keys(all), func(a, b use) int {
 			return cmp.Or(cmp.Compare(a.tenant, b.tenant), cmp.Compare(a.session, b.session))
 		}) {

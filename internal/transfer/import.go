@@ -316,8 +316,8 @@ func (w *run) judge(records []found) ([]row, error) {
 	return rows, nil
 }
 
-// write imports rows and moves the import to where to is, in one transaction. It
-// runs again if somebody else has taken an id or an address meanwhile; then they
+// write imports rows and moves the import to where to is, in one transaction, which is
+// on disk at last when the import's end is. It runs again if somebody else has taken an id or an address meanwhile; then they
 // are refused.
 func (w *run) write(ctx context.Context, rows []row, to kept) error {
 	if w.options.DryRun {
@@ -326,7 +326,7 @@ func (w *run) write(ctx context.Context, rows []row, to kept) error {
 	for attempt := 1; ; attempt++ {
 		next := to
 		var refusals []Refusal
-		err := w.DB.Write(ctx, func(tx *database.Tx) (err error) {
+		err := w.DB.WriteBehind(ctx, func(tx *database.Tx) (err error) { // an import goes on from what is kept of it
 			next = to
 			if refusals, err = w.apply(ctx, tx, rows, &next); err != nil {
 				return err

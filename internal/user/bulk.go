@@ -259,11 +259,7 @@ func claimWanted(ctx context.Context, tx *database.Tx, tenant string, wanted []w
 // all around them.
 func insertIdentifiers(ctx context.Context, tx *database.Tx, tenant string, wanted []want) (owners map[string]string, err error) {
 	for len(wanted) > 0 {
-		n, stmt := claimStatement(tx.Engine(), len(wanted))
-		args := append(make([]any, 0, 1+3*n), tenant)
-		for _, w := range wanted[:n] {
-			args = append(args, w.value, w.kind, w.user)
-		}
+		n, stmt, args := claimStatement(tx, tenant, wanted)
 		claimed, err := tx.Exec(ctx, stmt, args...)
 		if err != nil {
 			return nil, fmt.Errorf("claim identifiers: %w", err)
@@ -285,9 +281,36 @@ func insertIdentifiers(ctx context.Context, tx *database.Tx, tenant string, want
 	return owners, nil
 }
 
-// claimStatements claim 4^i identifiers each, so that there are few of them to
-// keep prepared.
-var claimStatements = func() (statements [5]string) {
+// claimStatement returns the statement that claims the first n of wanted.
+func claimStatement(tx *database.Tx, tenant string, wanted []want) (n int, stmt string, args []any) {
+	if tx.Engine() == database.PostgreSQL {
+		columns := [3][]string{}
+		for _, w := range wanted {
+			for i, text := range [...]string{w.value, w.kind, w.user} {
+				columns[i] = append(columns[i], text)
+			}
+		}
+		return len(wanted), claimColumns, []any{tenant, columns[0], columns[1], columns[2]}
+	}
+	i := len(claimStatements) - 1
+	for 1<<(2*i) > len(wanted) {
+		i--
+	}
+	n, args = 1<<(2*i), append(make([]any, 0, 1+3<<(2*i)), tenant)
+	for _, w := range wanted[:n] {
+		args = append(args, w.value, w.kind, w.user)
+	}
+	return n, claimStatements[i], args
+}
+
+// claimColumns claims any number of identifiers on PostgreSQL.
+const claimColumns = `INSERT INTO user_identifiers (tenant_id, value, kind, user_id)
+	SELECT $1, w.value, w.kind, w.user_id FROM unnest(CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[])) AS w (value, kind, user_id)
+	ON CONFLICT (tenant_id, value) DO NOTHING`
+
+// claimStatements claim 4^i identifiers each on SQLite, so that there are few of them to
+// keep prepared. The time that SQLite takes to find its parameters grows with their square.
+var claimStatements = func() (statements [4]string) {
 	for i := range statements {
 		rows := make([]string, 1<<(2*i))
 		for j := range rows {
@@ -298,19 +321,6 @@ var claimStatements = func() (statements [5]string) {
 	}
 	return statements
 }()
-
-// claimStatement returns the largest statement for at most this many. The time that
-// SQLite takes to find its parameters grows with their square.
-func claimStatement(engine string, many int) (n int, stmt string) {
-	i := len(claimStatements) - 1
-	if engine == database.SQLite {
-		i--
-	}
-	for 1<<(2*i) > many {
-		i--
-	}
-	return 1 << (2 * i), claimStatements[i]
-}
 
 // ownersOf adds to owners whom these identifiers belong to.
 func ownersOf(ctx context.Context, db database.Reader, among among, tenant string, values []string, owners map[string]string) error {

@@ -25,8 +25,10 @@ import (
 // can be found as a part like any other.
 const wordStart = "  "
 
-// entry is the SQL for what the index holds of a user.
-const entry = `'  ' || u.first_key || '  ' || u.last_key || '  ' || COALESCE(u.email, '') || '  ' || u.login_key || '  ' || COALESCE(u.phone, '') || COALESCE(u.further, '')`
+// entry is the SQL for what the index holds of a user. The login of most is their
+// address, which needs no second place.
+const entry = `'  ' || u.first_key || '  ' || u.last_key || '  ' || COALESCE(u.email, '') ||
+	CASE WHEN u.login_key = u.email THEN '' ELSE '  ' || u.login_key END || '  ' || COALESCE(u.phone, '') || COALESCE(u.further, '')`
 
 // window is how many users a search walks through in list order before it asks
 // the index. Where that fills the page, matches are so many that sorting what the
@@ -190,7 +192,7 @@ func (x *Indexer) Step(ctx context.Context) (worked bool, err error) {
 	for n < len(batch) && batch[n].tenant == batch[0].tenant && batch[n].from == batch[n].to {
 		n++
 	}
-	return true, x.DB.Write(ctx, func(tx *database.Tx) error {
+	return true, x.DB.WriteBehind(ctx, func(tx *database.Tx) error {
 		if n == 0 {
 			return indexRange(ctx, tx, batch[0])
 		}
