@@ -26,8 +26,8 @@ type AccountView struct {
 // The forms of account pages never end at an application.
 func (*AccountView) stays() bool { return true }
 
-// Shell says that the account's menu is around the page.
-func (*AccountView) Shell() string { return "account" }
+// shell says that the account's menu is around the page.
+func (*AccountView) shell() string { return "account" }
 
 // A Tab is a page of the account, to go to.
 type Tab struct{ Path, Key, Icon string }
@@ -95,8 +95,8 @@ type FurtherRow struct {
 	Key string // of what it is called
 }
 
-// FurtherRow is f as the profile lists it.
-func (v *View) FurtherRow(f Further, key string) FurtherRow { return FurtherRow{v, f, key} }
+// furtherRow is f as the profile lists it.
+func furtherRow(on shown, f Further, key string) FurtherRow { return FurtherRow{on.view(), f, key} }
 
 // A ContactRow is a contact as the profile lists it.
 type ContactRow struct {
@@ -105,8 +105,8 @@ type ContactRow struct {
 	Key string // of what it is called
 }
 
-// ContactRow is c as the profile lists it.
-func (v *View) ContactRow(c Contact, key string) ContactRow { return ContactRow{v, c, key} }
+// contactRow is c as the profile lists it.
+func contactRow(on shown, c Contact, key string) ContactRow { return ContactRow{on.view(), c, key} }
 
 // AccountContact asks for a new e-mail address or phone number, to which a code is
 // then sent (CodeSent). The form sends "address".

@@ -29,11 +29,11 @@ type Scope struct {
 	Text string
 }
 
-// ScopeText is what is shown of a scope.
-func (v *View) ScopeText(s Scope) string {
+// scopeText is what is shown of a scope.
+func scopeText(on shown, s Scope) string {
 	switch key := "scope." + s.Name; {
-	case v.Lang.Has(key):
-		return v.Text(key)
+	case on.view().Lang.Has(key):
+		return text(on, key)
 	case s.Text != "":
 		return s.Text
 	}
@@ -127,16 +127,16 @@ func Problem(v View, p *problem.Problem, requestID string) *Error {
 	if kind == "" {
 		kind = "internal"
 	}
-	page := &Error{View: v, Code: p.Code, RequestID: requestID, Title: v.Text("error." + kind)}
+	page := &Error{View: v, Code: p.Code, RequestID: requestID, Title: v.Lang.Text("error." + kind)}
 	if slices.Contains(expiring, p.Code) {
-		page.Title = v.Text("error.expired")
+		page.Title = v.Lang.Text("error.expired")
 	}
-	page.Message = v.Text("error." + kind + ".text")
+	page.Message = v.Lang.Text("error." + kind + ".text")
 	if v.Lang.Has("problem." + p.Code) {
-		page.Message = v.Text("problem." + p.Code)
+		page.Message = v.Lang.Text("problem." + p.Code)
 	}
 	if p.RetryAfter > 0 {
-		page.Message += " " + v.Text("problem.wait", "wait", p.RetryAfter)
+		page.Message += " " + v.Lang.Text("problem.wait", "wait", p.RetryAfter)
 	}
 	return page
 }

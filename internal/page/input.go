@@ -42,9 +42,9 @@ var kinds = map[string]kind{
 	"organization":     {"text", "off", ""},
 }
 
-// Input is a field of the form that is sent as name.
-func (v *View) Input(name, of, value string) Input {
-	return Input{View: v, Name: name, Kind: of, Value: value, kind: kinds[of]}
+// input is a field of the form that is sent as name.
+func input(on shown, name, of, value string) Input {
+	return Input{View: on.view(), Name: name, Kind: of, Value: value, kind: kinds[of]}
 }
 
 // First marks the field that a person starts with.
@@ -79,15 +79,15 @@ func (in Input) Room() int { return 2 * in.Digits }
 func (in Input) Least(characters int) Input { in.least = characters; return in }
 
 // Label is what the field is called.
-func (in Input) Label() string { return in.Text("field." + in.Kind) }
+func (in Input) Label() string { return text(in, "field."+in.Kind) }
 
 // Hint is what to know before typing, empty if there is nothing.
 func (in Input) Hint() string {
 	switch {
 	case in.least > 0:
-		return in.Text("hint.new_password", "count", in.least)
+		return text(in, "hint.new_password", "count", in.least)
 	case in.Kind == "number":
-		return in.Text("hint.number")
+		return text(in, "hint.number")
 	}
 	return ""
 }
@@ -95,7 +95,7 @@ func (in Input) Hint() string {
 // DescribedBy names the elements that say more about the field.
 func (in Input) DescribedBy() string {
 	var ids []string
-	if in.Wrong(in.Name) != "" {
+	if wrong(in, in.Name) != "" {
 		ids = append(ids, in.Name+"-error")
 	}
 	if in.Hint() != "" {
@@ -123,11 +123,12 @@ func (in Input) Latin() bool { return !in.isName() && !in.Secret() }
 // Wide reports whether the characters are set apart, as those of a code are.
 func (in Input) Wide() bool { return slices.Contains([]string{"code", "number", "user_code"}, in.Kind) }
 
-// Summary are the errors that are told above the form: all of them, unless there
+// summary are the errors that are told above the form: all of them, unless there
 // is but one and it stands beside its field.
-func (v *View) Summary() Errors {
-	if len(v.Errors) == 1 && v.Errors[0].Field != "" {
+func summary(on shown) Errors {
+	all := on.view().Errors
+	if len(all) == 1 && all[0].Field != "" {
 		return nil
 	}
-	return v.Errors
+	return all
 }

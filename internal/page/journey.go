@@ -115,7 +115,7 @@ func (p *CodeSent) CodeInput() Input {
 	if digits == 0 {
 		digits = 6
 	}
-	return p.Input("code", "code", p.Code).Of(digits).First()
+	return input(p, "code", "code", p.Code).Of(digits).First()
 }
 
 // Again is what sending again must name: nothing, the attempt knows.

@@ -45,10 +45,14 @@ import (
 // A Page is one of the structs of this package.
 type Page interface {
 	file() string // its template, without .html
-	view() *View
+	shown
 }
 
-// A View is what every page has.
+// What is shown is a page, or a part of one with the page it is on.
+type shown interface{ view() *View }
+
+// A View is what every page has. What templates say with it are functions rather than
+// methods: pages embed it, and the linker keeps each exported method for each of them.
 type View struct {
 	Lang  *lang.Language // English if nil
 	Brand Brand
@@ -134,11 +138,19 @@ func initial(name string) string {
 
 func (v *View) view() *View { return v }
 
-// Text is a text of the page's language.
-func (v *View) Text(key string, args ...any) string { return v.Lang.Text(key, args...) }
+// said is what templates have to say things with.
+var said = template.FuncMap{
+	"asset": ui.Path, "href": href, "iso": isolate, "stamp": stamp,
+	"text": text, "bold": bold, "message": message, "wrong": wrong, "summary": summary, "notice": notice, "languages": languages, "shell": shell,
+	"kind": identifierKind, "left": left, "time": told, "from": deviceOn, "can": scopesOn, "scope": scopeText,
+	"input": input, "entry": entry, "sentence": sentence, "badge": stateBadge, "copy": copyable, "copyOf": copyOf, "key": keyCard, "contact": contactRow, "further": furtherRow,
+}
 
-// Bold is a text whose values stand out and are isolated.
-func (v *View) Bold(key string, args ...any) template.HTML {
+// text is a text of the page's language.
+func text(on shown, key string, args ...any) string { return on.view().Lang.Text(key, args...) }
+
+// bold is a text whose values stand out and are isolated.
+func bold(on shown, key string, args ...any) template.HTML {
 	const open, end = "\x01", "\x02"
 	marked, values := slices.Clone(args), []string{}
 	for i := 1; i < len(args); i += 2 {
@@ -146,7 +158,7 @@ func (v *View) Bold(key string, args ...any) template.HTML {
 		marked[i] = open + plain + end
 		values = append(values, open+html.EscapeString(plain)+end, "<b>"+string(isolate(plain))+"</b>")
 	}
-	escaped := html.EscapeString(v.Lang.Text(key, marked...))
+	escaped := html.EscapeString(text(on, key, marked...))
 	return template.HTML(strings.NewReplacer(values...).Replace(escaped))
 }
 
@@ -161,40 +173,41 @@ func isolate(s string) template.HTML {
 	return template.HTML(open + strings.ReplaceAll(html.EscapeString(s), "@", "@<wbr>") + "</bdi>")
 }
 
-// Message is the text of an error.
-func (v *View) Message(e FieldError) string {
+// message is the text of an error.
+func message(on shown, e FieldError) string {
 	key := "problem." + e.Code
-	if !v.Lang.Has(key) {
+	if !on.view().Lang.Has(key) {
 		key = "problem.not_accepted"
 	}
-	s := v.Text(key, e.Args...)
+	s := text(on, key, e.Args...)
 	if e.Wait > 0 {
-		s += " " + v.Text("problem.wait", "wait", e.Wait)
+		s += " " + text(on, "problem.wait", "wait", e.Wait)
 	}
 	return s
 }
 
-// Wrong is the text of the first error of a field, empty if it has none.
-func (v *View) Wrong(field string) string {
-	for _, e := range v.Errors {
+// wrong is the text of the first error of a field, empty if it has none.
+func wrong(on shown, field string) string {
+	for _, e := range on.view().Errors {
 		if e.Field == field {
-			return v.Message(e)
+			return message(on, e)
 		}
 	}
 	return ""
 }
 
-// Said is the text of the notice, empty if there is none.
-func (v *View) Said() string {
-	if !slices.Contains(Notices, v.Notice) {
+// notice is the text of View.Notice, empty if there is none.
+func notice(on shown) string {
+	done := on.view().Notice
+	if !slices.Contains(Notices, done) {
 		return ""
 	}
-	return v.Text("notice." + v.Notice)
+	return text(on, "notice."+done)
 }
 
-// Languages are the languages to choose from, with the page's address in each.
-func (v *View) Languages() (out []Choice) {
-	here, err := url.Parse(v.Here)
+// languages are the languages to choose from, with the page's address in each.
+func languages(on shown) (out []Choice) {
+	here, err := url.Parse(on.view().Here)
 	if err != nil || here.Host != "" || here.Scheme != "" || !strings.HasPrefix(here.Path, "/") || strings.HasPrefix(here.Path, "//") {
 		return nil // Here may come from a request: it leads to no other site
 	}
@@ -213,40 +226,46 @@ type Choice struct {
 	URL string
 }
 
-// Shell says what is around the page.
-func (*View) Shell() string { return "hosted" }
+// shell says what is around the page.
+func shell(on shown) string {
+	if p, ok := on.(interface{ shell() string }); ok {
+		return p.shell()
+	}
+	return "hosted"
+}
 
-// Kind is the kind of field for what an identifier may be.
-func (*View) Kind(takes string) string {
+// identifierKind is the kind of field for what an identifier may be.
+func identifierKind(takes string) string {
 	if takes == "" {
 		return TakesEmail
 	}
 	return takes
 }
 
-// Left are the whole seconds until t, 0 if it has come.
-func (v *View) Left(t time.Time) int {
-	return max(0, int((t.Sub(v.Now)+time.Second-1)/time.Second))
+// left are the whole seconds until t, 0 if it has come.
+func left(on shown, t time.Time) int {
+	return max(0, int((t.Sub(on.view().Now)+time.Second-1)/time.Second))
 }
 
-// From is a device with the page it is told on.
-func (v *View) From(d Device) any {
+// deviceOn is a device with the page it is told on.
+func deviceOn(on shown, d Device) any {
 	return struct {
 		*View
 		Device
-	}{v, d}
+	}{on.view(), d}
 }
 
-// Can is a list of scopes with the page it is told on.
-func (v *View) Can(scopes []Scope) any {
+// scopesOn is a list of scopes with the page it is told on.
+func scopesOn(on shown, scopes []Scope) any {
 	return struct {
 		*View
 		Scopes []Scope
-	}{v, scopes}
+	}{on.view(), scopes}
 }
 
-// Time is t as it is told: how long ago, and exactly.
-func (v *View) Time(t time.Time) any {
+// told is t as it is told: how long ago, and exactly.
+func told(on shown, t time.Time) any {
+	v := on.view()
 	return struct {
 		At          time.Time
 		Ago, Moment string
@@ -263,8 +282,7 @@ var templates = sync.OnceValue(parse)
 // parse makes one template of each page: the layout with the page's own parts in
 // it.
 func parse() map[string]*template.Template {
-	funcs := template.FuncMap{"asset": ui.Path, "href": href, "iso": isolate, "stamp": stamp}
-	frame := template.Must(template.New("").Funcs(funcs).ParseFS(pages, "pages/layout.html", "pages/parts.html"))
+	frame := template.Must(template.New("").Funcs(said).ParseFS(pages, "pages/layout.html", "pages/parts.html"))
 	out := map[string]*template.Template{}
 	files, err := fs.Glob(pages, "pages/*.html")
 	if err != nil {

@@ -29,8 +29,8 @@ type PortalView struct {
 // The forms of the portal stay with us, but for those that try a connection.
 func (*PortalView) stays() bool { return true }
 
-// Shell says that the portal's menu is around the page.
-func (*PortalView) Shell() string { return "account it" }
+// shell says that the portal's menu is around the page.
+func (*PortalView) shell() string { return "account it" }
 
 // Can reports whether the link is for something.
 func (p *PortalView) Allows(intent string) bool { return slices.Contains(p.Intents, intent) }
@@ -64,9 +64,9 @@ type Entry struct {
 	MayBeEmpty              bool
 }
 
-// Entry is a field with a label. Texts are in the page's language.
-func (v *View) Entry(name, label, value string) Entry {
-	return Entry{View: v, Name: name, Label: label, Value: value, Type: "text", Latin: true}
+// entry is a field with a label. Texts are in the page's language.
+func entry(on shown, name, label, value string) Entry {
+	return Entry{View: on.view(), Name: name, Label: label, Value: value, Type: "text", Latin: true}
 }
 
 // As sets the type of the field.
@@ -84,7 +84,7 @@ func (e Entry) Free() Entry { e.MayBeEmpty = true; return e }
 // DescribedBy names the elements that say more about the field.
 func (e Entry) DescribedBy() string {
 	var ids []string
-	if e.Wrong(e.Name) != "" {
+	if wrong(e, e.Name) != "" {
 		ids = append(ids, e.Name+"-error")
 	}
 	if e.Tip != "" {
@@ -105,8 +105,8 @@ type Do struct {
 // A CopyValue is put into the field of this name.
 type CopyValue struct{ Label, Value string }
 
-// Sentence is what to do, in the page's language.
-func (v *View) Sentence(d Do) template.HTML { return v.Bold(d.Key, "where", d.Where, "what", d.What) }
+// sentence is what to do, in the page's language.
+func sentence(on shown, d Do) template.HTML { return bold(on, d.Key, "where", d.Where, "what", d.What) }
 
 // States of what is set up, for a badge.
 const (
@@ -125,10 +125,10 @@ var stateKeys = map[string][2]string{
 // A Badge is a word with a colour.
 type Badge struct{ Text, Class string }
 
-// StateBadge tells a state.
-func (v *View) StateBadge(state string) Badge {
+// stateBadge tells a state.
+func stateBadge(on shown, state string) Badge {
 	k := stateKeys[state]
-	return Badge{v.Text(k[0]), k[1]}
+	return Badge{text(on, k[0]), k[1]}
 }
 
 // PortalHome tells what there is to do, and what is done.
@@ -396,7 +396,7 @@ type PortalLogPage struct {
 func (p *PortalLogPage) Tab() string { return p.Base + "/log" }
 
 // Tell says what happened, in the page's language.
-func (p *PortalLogPage) Tell(e PortalEvent) template.HTML { return p.Bold(e.Key, e.Args...) }
+func (p *PortalLogPage) Tell(e PortalEvent) template.HTML { return bold(p, e.Key, e.Args...) }
 
 // A PortalEvent is something that was done.
 type PortalEvent struct {
@@ -425,8 +425,8 @@ type copied struct {
 	CopyValue
 }
 
-// Copy is a value to copy, on its page.
-func (v *View) Copy(c CopyValue) any { return copied{v, c} }
+// copyable is a value to copy, on its page.
+func copyable(on shown, c CopyValue) any { return copied{on.view(), c} }
 
-// CopyOf is a value to copy under a label of ours.
-func (v *View) CopyOf(key, value string) any { return copied{v, CopyValue{v.Text(key), value}} }
+// copyOf is a value to copy under a label of ours.
+func copyOf(on shown, key, value string) any { return copyable(on, CopyValue{text(on, key), value}) }

@@ -54,7 +54,7 @@ func portalSamples(v page.View) map[string]page.Page {
 	mapping := with(page.StepMap, 2)
 	mapping.MapAction, mapping.Rules, mapping.Roles, mapping.Seen = base+"/connections/1/attributes", rules, roles, seen
 	mapping.Do = []page.Do{{Key: "portal.do.attributes", Where: "Attributes & Claims", Values: []page.CopyValue{{Label: "emailaddress", Value: "user.mail"}}}}
-	mapping.Attributes = []page.PortalAttribute{{Name: "email", Label: v.Text("portal.a_email")}, {Name: "first_name", Label: v.Text("portal.a_first")}, {Name: "last_name", Label: v.Text("portal.a_last"), Value: "sn"}}
+	mapping.Attributes = []page.PortalAttribute{{Name: "email", Label: v.Lang.Text("portal.a_email")}, {Name: "first_name", Label: v.Lang.Text("portal.a_first")}, {Name: "last_name", Label: v.Lang.Text("portal.a_last"), Value: "sn"}}
 	test := with(page.StepTest, 3)
 	test.TestAction, test.StateAction, test.DeleteAction, test.Tested = base+"/connections/1/test", base+"/connections/1/state", base+"/connections/1/delete", true
 	test.More = &page.PortalMore{Action: base + "/connections/1/more", BeginThere: true, Land: "2", Lands: []page.ProviderChoice{{Value: "1", Name: "Shop"}, {Value: "2", Name: "Tickets"}}, CanLogout: true, LogoutThere: true}
@@ -89,7 +89,7 @@ func portalSamples(v page.View) map[string]page.Page {
 		"portal-connection.on":     on,
 		"portal-connection.lacks":  incomplete,
 		"portal-certificates":      &page.PortalCertificatesPage{PortalView: only, Name: "Okta", Certificates: certificates, ReadsItself: "https://acme.okta.com/app/exk1/sso/saml/metadata", Action: base + "/c", RemoveAction: base + "/r", BackURL: base + "/connections"},
-		"portal-trace":             &page.PortalTrace{PortalView: own, At: v.Now, Cause: "The response was made for another Entity ID than ours.", Fix: "Put our Entity ID there.", Field: page.CopyValue{Label: "Identifier (Entity ID)", Value: entity}, AtProvider: true, AgainURL: base + "/a", BackURL: base + "/b", Seen: seen, Steps: []page.TraceStep{{Name: "response.signature", Word: v.Text("sso.check.signature"), OK: true, Received: "RSA-SHA256"}, {Name: "conditions.audience", Word: v.Text("sso.check.audience"), Expected: entity, Received: "https://wrong.example"}}},
+		"portal-trace":             &page.PortalTrace{PortalView: own, At: v.Now, Cause: "The response was made for another Entity ID than ours.", Fix: "Put our Entity ID there.", Field: page.CopyValue{Label: "Identifier (Entity ID)", Value: entity}, AtProvider: true, AgainURL: base + "/a", BackURL: base + "/b", Seen: seen, Steps: []page.TraceStep{{Name: "response.signature", Word: v.Lang.Text("sso.check.signature"), OK: true, Received: "RSA-SHA256"}, {Name: "conditions.audience", Word: v.Lang.Text("sso.check.audience"), Expected: entity, Received: "https://wrong.example"}}},
 		"portal-trace.good":        &page.PortalTrace{PortalView: own, At: v.Now, OK: true, AgainURL: base + "/a", BackURL: base + "/b", Seen: seen},
 		"portal-directories":       &page.PortalDirectories{PortalView: own, Action: base + "/directory", Directories: []page.PortalConnectionRow{{URL: base + "/directory/1", Name: "Okta", Provider: "Okta", State: page.StateActive, LastSuccess: v.Now.Add(-time.Minute)}}, Types: []page.ProviderChoice{{Value: "okta", Name: "Okta"}, {Value: "custom"}}},
 		"portal-directory":         directory,
@@ -97,11 +97,11 @@ func portalSamples(v page.View) map[string]page.Page {
 		"portal-directory.token":   &page.PortalDirectoryPage{PortalView: own, Provider: "Okta", Status: page.StateActive, Token: "scim_3Vq9bT0xYt7uQ2eRkLpN8sWz", Do: directory.Do, NextURL: base + "/directory/1"},
 		"portal-domains":           &page.PortalDomainsPage{PortalView: noticed, AddAction: base + "/domains", VerifyAction: base + "/domains/verify", RemoveAction: base + "/domains/remove", Domains: []page.PortalDomain{{Name: "acme.test", Verified: true, Since: v.Now.Add(-900 * time.Hour)}, {Name: "acme-europe.test", Record: "_cardea-challenge.acme-europe.test", Value: "cardea-domain-verification=5XQ2M7KTRNBVA3DJHPLZ6WCE4Y"}, {Name: "old.acme.test", Verified: true, Failing: true, Record: "_cardea-challenge.old.acme.test", Value: "cardea-domain-verification=5XQ2M7KTRNBVA3DJHPLZ6WCE4Y"}}},
 		"portal-log": &page.PortalLogPage{PortalView: own, NextURL: base + "/log?before=x", Events: []page.PortalEvent{
-			{At: v.Now.Add(-time.Minute), Key: "log.sso_connection.activated", Args: []any{"name", "Okta"}, By: v.Text("portal.this_link"), Action: "sso_connection.activated", Detail: "connection 6694c154565dfee5166d1cc7", Actor: "portal:6694c154565dfee5166d1cc8", IP: "203.0.113.7", OK: true},
-			{At: v.Now.Add(-time.Hour), Key: "log.organization.member_roles_changed", Args: []any{"person", v.Text("log.people", "count", 12)}, Roles: "Developer, Viewer", By: v.Text("log.by.directory"), Action: "organization.member_roles_changed", Actor: "directory:6694c154565dfee5166d1cc9", OK: true},
+			{At: v.Now.Add(-time.Minute), Key: "log.sso_connection.activated", Args: []any{"name", "Okta"}, By: v.Lang.Text("portal.this_link"), Action: "sso_connection.activated", Detail: "connection 6694c154565dfee5166d1cc7", Actor: "portal:6694c154565dfee5166d1cc8", IP: "203.0.113.7", OK: true},
+			{At: v.Now.Add(-time.Hour), Key: "log.organization.member_roles_changed", Args: []any{"person", v.Lang.Text("log.people", "count", 12)}, Roles: "Developer, Viewer", By: v.Lang.Text("log.by.directory"), Action: "organization.member_roles_changed", Actor: "directory:6694c154565dfee5166d1cc9", OK: true},
 			{At: v.Now.Add(-2 * time.Hour), Key: "log.organization.domain_added", Args: []any{"domain", "acme.test"}, By: "Ann Lee", Action: "organization.domain_added", Detail: "domain acme.test", Actor: "user:6694c154565dfee5166d1cc7", OK: true},
-			{At: v.Now.Add(-3 * time.Hour), Key: "log.organization.created", By: v.Text("log.by.operator", "name", "Northwind"), Action: "organization.created", Detail: "name Acme", OK: true},
-			{At: v.Now.Add(-4 * time.Hour), Action: "something.else", By: v.Text("log.by.system"), OK: true}}},
+			{At: v.Now.Add(-3 * time.Hour), Key: "log.organization.created", By: v.Lang.Text("log.by.operator", "name", "Northwind"), Action: "organization.created", Detail: "name Acme", OK: true},
+			{At: v.Now.Add(-4 * time.Hour), Action: "something.else", By: v.Lang.Text("log.by.system"), OK: true}}},
 		"portal-log.none": &page.PortalLogPage{PortalView: own},
 		"sso-tested":      &page.SSOTested{View: v, OK: true},
 		"sso-tested.bad":  &page.SSOTested{View: v},

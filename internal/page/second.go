@@ -37,9 +37,9 @@ type SecondCode struct {
 // CodeInput is the field for the code.
 func (p *SecondCode) CodeInput() Input {
 	if p.Kind == "backup_code" {
-		return p.Input("code", "backup_code", "").First()
+		return input(p, "code", "backup_code", "").First()
 	}
-	return p.Input("code", "code", "").Of(6).First()
+	return input(p, "code", "code", "").Of(6).First()
 }
 
 // SecondEnroll has somebody set up a second factor, without which they can not go on.
@@ -63,12 +63,12 @@ type Key struct {
 	URI    string // that apps on the same device open
 }
 
-// KeyCard is a key with the page it is shown on.
-func (v *View) KeyCard(k Key) any {
+// keyCard is a key with the page it is shown on.
+func keyCard(on shown, k Key) any {
 	return struct {
 		*View
 		Key
-	}{v, k}
+	}{on.view(), k}
 }
 
 // BackupCodes shows backup codes, once. Downloading them sends each as "code" to

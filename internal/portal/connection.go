@@ -272,7 +272,7 @@ var mapped = []struct{ name, key string }{{"email", "portal.a_email"}, {"first_n
 func (s *Service) fillMap(ctx context.Context, v *visit, p *page.PortalConnection, c sso.Connection, own string) (err error) {
 	p.MapAction, p.GroupAttribute = own+"/attributes", c.Settings.GroupAttribute
 	for _, m := range mapped {
-		p.Attributes = append(p.Attributes, page.PortalAttribute{Name: m.name, Label: v.view.Text(m.key), Value: c.Settings.Attributes[m.name]})
+		p.Attributes = append(p.Attributes, page.PortalAttribute{Name: m.name, Label: v.view.Lang.Text(m.key), Value: c.Settings.Attributes[m.name]})
 	}
 	if p.Roles, err = s.grantable(ctx, v); err != nil {
 		return err

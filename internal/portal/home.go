@@ -105,18 +105,18 @@ func eventOf(v *visit, e org.Told) page.PortalEvent {
 	out := page.PortalEvent{At: e.At, Key: e.Key, Args: e.Args, Roles: strings.Join(e.Roles, ", "), Action: e.Action, Detail: detailOf(e.Detail), OK: e.Result == audit.Success}
 	switch {
 	case e.By.Kind == "portal":
-		out.By, out.Actor, out.IP = v.view.Text("log.by.other_link"), e.Actor, e.IP
+		out.By, out.Actor, out.IP = v.view.Lang.Text("log.by.other_link"), e.Actor, e.IP
 		if e.Actor == v.by.Name {
-			out.By = v.view.Text("portal.this_link")
+			out.By = v.view.Lang.Text("portal.this_link")
 		}
 	case e.By.Kind == "user" && e.By.IsMember:
 		out.By, out.Actor = e.By.Name, e.Actor
 	case e.By.Kind == "directory":
-		out.By, out.Actor = v.view.Text("log.by.directory"), e.Actor
+		out.By, out.Actor = v.view.Lang.Text("log.by.directory"), e.Actor
 	case e.By.Kind == "system":
-		out.By = v.view.Text("log.by.system")
+		out.By = v.view.Lang.Text("log.by.system")
 	default:
-		out.By = v.view.Text("log.by.operator", "name", v.view.Brand.Name)
+		out.By = v.view.Lang.Text("log.by.operator", "name", v.view.Brand.Name)
 	}
 	return out
 }

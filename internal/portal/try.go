@@ -38,14 +38,14 @@ func (s *Service) fillTests(ctx context.Context, v *visit, p *page.PortalConnect
 // causeText says why an attempt failed, in the page's language.
 func causeText(v *visit, c sso.Cause) string {
 	if key := "sso.cause." + string(c); c != "" && v.view.Lang.Has(key) {
-		return v.view.Text(key)
+		return v.view.Lang.Text(key)
 	}
 	return string(c)
 }
 
 func fixText(v *visit, c sso.Cause) string {
 	if key := "sso.fix." + string(c); v.view.Lang.Has(key) {
-		return v.view.Text(key)
+		return v.view.Lang.Text(key)
 	}
 	return ""
 }
@@ -83,7 +83,7 @@ func (s *Service) pageTrace(w http.ResponseWriter, r *http.Request, v *visit) er
 		AtProvider: t.Fix.Side == sso.AtProvider, Seen: seen(t), AgainURL: own + "?step=" + page.StepTest, BackURL: own + "?step=" + page.StepSend,
 	}
 	for _, x := range t.Steps {
-		p.Steps = append(p.Steps, page.TraceStep{Name: x.Name, Word: v.view.Text(sso.WordKey(x.Name)), Expected: sso.Say(v.view.Lang, x.Expected), Received: sso.Say(v.view.Lang, x.Received), OK: x.OK})
+		p.Steps = append(p.Steps, page.TraceStep{Name: x.Name, Word: v.view.Lang.Text(sso.WordKey(x.Name)), Expected: sso.Say(v.view.Lang, x.Expected), Received: sso.Say(v.view.Lang, x.Received), OK: x.OK})
 	}
 	return page.Render(w, r, http.StatusOK, p)
 }

@@ -352,7 +352,7 @@ func (s *Service) waysInto(ctx context.Context, v *visit, o org.Organization) (o
 		return nil
 	}
 	for _, c := range connections {
-		out = append(out, page.Way{Label: v.view.Text("signin.with", "provider", c.Name), Icon: "building", Action: pathSSOStart + c.ID})
+		out = append(out, page.Way{Label: v.view.Lang.Text("signin.with", "provider", c.Name), Icon: "building", Action: pathSSOStart + c.ID})
 	}
 	return out
 }

@@ -72,7 +72,7 @@ func (s *Service) ways(ctx context.Context, v *visit, root string) (out []page.W
 		return nil
 	}
 	for _, c := range found {
-		out = append(out, page.Way{Label: v.view.Text("signin.with", "provider", c.Name), Icon: c.Icon(), Action: root + c.ID})
+		out = append(out, page.Way{Label: v.view.Lang.Text("signin.with", "provider", c.Name), Icon: c.Icon(), Action: root + c.ID})
 	}
 	return out
 }
