@@ -6,12 +6,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/app/apptest"
 	"github.com/cardea-id/cardea/internal/audit"
+	"github.com/cardea-id/cardea/internal/tenant"
 )
 
 const settingsPath = "/api/v1/settings"
@@ -50,7 +52,7 @@ func TestSettingsByTheAPI(t *testing.T) {
 			t.Errorf("the answer is not what is kept: %s", diff)
 		}
 		for name, want := range map[string]any{
-			"branding.accent": "#112233", "branding.name": "", "sign_in.session_idle": 3600.0, "mfa.required_for_roles": []any{"0123456789abcdef01234567"}, "mfa.mode": "",
+			"branding.accent": "#112233", "branding.name": "", "sign_in.session_idle": 3600.0, "mfa.required_for_roles": []any{"0123456789abcdef01234567"}, "mfa.mode": "optional",
 		} {
 			if diff := cmp.Diff(want, leaf(t, c, name)); diff != "" {
 				t.Errorf("%s: %s", name, diff)
@@ -65,6 +67,49 @@ func TestSettingsByTheAPI(t *testing.T) {
 		c.Do(t, "PATCH", settingsPath, `{"branding": {"name": "Corner shop"}}`).Want(t, 200)
 		w.Browser(w.Demo.Host).Get(t, "/signin").WantText(t, "Corner shop")
 	})
+}
+
+// What is not set is shown with what holds, and to write back what was read changes
+// nothing: whoever may not loosen anything can do it, nothing is stored and nothing is in
+// the log.
+func TestSettingsAreShownAsTheyHold(t *testing.T) {
+	apptest.RunParallel(t, func(t *testing.T, w *apptest.World) {
+		c := writer(t, w.Demo)
+		for name, want := range map[string]any{"sign_in.first": "email", "sign_in.min_password": 15.0, "sign_in.session_idle": 86400.0, "sign_in.session_absolute": 2592000.0, "mfa.mode": "optional"} {
+			if got := leaf(t, c, name); got != want {
+				t.Errorf("%s is shown as %v, want %v", name, got, want)
+			}
+		}
+		for _, set := range []string{`{}`, `{"sign_in": {"first": "password", "min_password": 20, "session_idle": 3600, "session_absolute": 7200}, "mfa": {"mode": "required"}}`} {
+			c.Do(t, "PATCH", settingsPath, set).Want(t, 200)
+			before, kept := string(c.Get(t, settingsPath).Want(t, 200).Body), keptSettings(t, w)
+			if diff := cmp.Diff(before, string(c.Do(t, "PATCH", settingsPath, before).Want(t, 200).Body)); diff != "" {
+				t.Errorf("written back: %s", diff)
+			}
+			if diff := cmp.Diff(kept, keptSettings(t, w)); diff != "" {
+				t.Errorf("what is stored: %s", diff)
+			}
+		}
+		guardian(t, w.Demo).Do(t, "PATCH", settingsPath, `{"sign_in": {"first": "email", "min_password": 15, "session_idle": 86400, "session_absolute": 2592000}, "mfa": {"mode": "optional"}}`).Want(t, 200)
+		if diff := cmp.Diff(tenant.Settings{}, keptSettings(t, w)); diff != "" {
+			t.Errorf("the default by its value is stored: %s", diff)
+		}
+		w.Work(t)
+		events, err := audit.List(t.Context(), w.DB, w.Demo.ID, audit.Filter{Action: "tenant.updated"}, 10)
+		if err != nil || len(events) != 2 {
+			t.Errorf("%d events, %v", len(events), err)
+		}
+	})
+}
+
+func keptSettings(t *testing.T, w *apptest.World) tenant.Settings {
+	t.Helper()
+	w.Clock.Advance(2 * time.Second)
+	kept, err := w.Tenants.ByID(t.Context(), w.Demo.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kept.Settings
 }
 
 func TestSettingsAreRefused(t *testing.T) {
@@ -169,7 +214,7 @@ func TestChangesOfSettingsAreInTheLog(t *testing.T) {
 		}
 		want := []any{
 			map[string]any{"settings": map[string]any{"mfa.mode": map[string]any{"before": "required", "after": "off"}}, "loosened": []any{"mfa.mode"}},
-			map[string]any{"settings": map[string]any{"mfa.mode": map[string]any{"before": "", "after": "required"}, "branding.accent": map[string]any{"before": "", "after": "#112233"}}, "loosened": nil},
+			map[string]any{"settings": map[string]any{"mfa.mode": map[string]any{"before": "optional", "after": "required"}, "branding.accent": map[string]any{"before": "", "after": "#112233"}}, "loosened": nil},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)

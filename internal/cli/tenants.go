@@ -119,11 +119,11 @@ type tenantSettings struct {
 	Change []string `arg:"" optional:"" placeholder:"NAME=VALUE" help:"What to change, such as branding.accent=#3a5bc7; nothing shows them all."`
 }
 
-// Run shows the settings as JSON, or changes some.
+// Run shows the settings in force as JSON, or changes some.
 func (c *tenantSettings) Run(p *program) error {
 	return c.onTenant.open(p, func(s *session, t tenant.Tenant, by access.Actor) error {
 		if len(c.Change) == 0 {
-			return printJSON(p.out, t.Settings)
+			return printJSON(p.out, t.Settings.InForce())
 		}
 		patch, err := patchOf(c.Change)
 		if err != nil {

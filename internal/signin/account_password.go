@@ -34,7 +34,7 @@ func (s *Service) pageOwnPassword(w http.ResponseWriter, r *http.Request, o *own
 }
 
 func (s *Service) ownPasswordPage(o *owner, has bool) *page.AccountPassword {
-	return &page.AccountPassword{AccountView: s.accountView(o), Has: has, MinLength: s.policy(o.tenant.Settings.SignIn.MinPassword).MinLength, Action: page.PasswordPath, ForgotURL: pathForgot}
+	return &page.AccountPassword{AccountView: s.accountView(o), Has: has, MinLength: s.policy(o.tenant.Settings.SignIn).MinLength, Action: page.PasswordPath, ForgotURL: pathForgot}
 }
 
 // postOwnPassword sets the password. The user stays signed in here and nowhere else.

@@ -200,19 +200,16 @@ func (s *Service) takeIn(ctx context.Context, v *visit, u user.User, verdict pas
 }
 
 func (s *Service) newPasswordPage(v *visit, a attempt, due password.Due) *page.NewPassword {
-	return &page.NewPassword{View: v.view, Weak: due == password.Weak, Identifier: a.Identifier, MinLength: s.policy(v.tenant.Settings.SignIn.MinPassword).MinLength, Action: pathNewPassword, BackURL: pathSignIn}
+	return &page.NewPassword{View: v.view, Weak: due == password.Weak, Identifier: a.Identifier, MinLength: s.policy(v.tenant.Settings.SignIn).MinLength, Action: pathNewPassword, BackURL: pathSignIn}
 }
 
 // policy is what new passwords of a tenant must meet.
-func (s *Service) policy(minimum int, known ...string) password.Policy {
-	if minimum == 0 {
-		minimum = password.MinAlone
-	}
-	return password.Policy{MinLength: minimum, Context: known, Breached: s.Breached}
+func (s *Service) policy(o tenant.SignIn, known ...string) password.Policy {
+	return password.Policy{MinLength: o.InForce().MinPassword, Context: known, Breached: s.Breached}
 }
 
 func (s *Service) policyFor(v *visit, u user.User) password.Policy {
-	return s.policy(v.tenant.Settings.SignIn.MinPassword, u.Email, u.Username, u.FirstName, u.LastName, v.tenant.Name, v.view.Brand.Name)
+	return s.policy(v.tenant.Settings.SignIn, u.Email, u.Username, u.FirstName, u.LastName, v.tenant.Name, v.view.Brand.Name)
 }
 
 // postNewPassword takes the place of a temporary or weak password, which was just proved.
@@ -382,7 +379,7 @@ func (s *Service) pageReset(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Service) resetPage(v *visit, u user.User, token string) *page.ResetPassword {
-	return &page.ResetPassword{View: v.view, Identifier: u.Login(), Token: token, MinLength: s.policy(v.tenant.Settings.SignIn.MinPassword).MinLength, Action: pathReset}
+	return &page.ResetPassword{View: v.view, Identifier: u.Login(), Token: token, MinLength: s.policy(v.tenant.Settings.SignIn).MinLength, Action: pathReset}
 }
 
 // postReset sets the new password, ends everything the user was signed in with, and

@@ -276,14 +276,8 @@ func (s *Service) ofUser(v *visit, user string) (session.Session, bool) {
 }
 
 func lifetimes(s tenant.SignIn) session.Lifetimes {
-	l := session.SessionLifetimes
-	if s.SessionIdle > 0 {
-		l.Idle = time.Duration(s.SessionIdle) * time.Second
-	}
-	if s.SessionAbsolute > 0 {
-		l.Absolute = time.Duration(s.SessionAbsolute) * time.Second
-	}
-	return l
+	s = s.InForce()
+	return session.Lifetimes{Idle: time.Duration(s.SessionIdle) * time.Second, Absolute: time.Duration(s.SessionAbsolute) * time.Second}
 }
 
 // event is the event of the log that tells how an attempt came out.

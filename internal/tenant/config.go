@@ -215,9 +215,9 @@ func (s *Service) Mount(r *web.Router) {
 			Doc: web.Doc{Tag: "Configuration", Summary: "Get the configuration of an application or a domain", Text: "What a sign-in page needs to know before anybody has signed in.",
 				Errors: problems{ErrNotFound}, Example: exampleConfig}},
 		{Method: "GET", Paths: []string{"/api/v1/settings"}, Needs: access.SettingsRead, Endpoint: web.JSON(http.StatusOK, s.getSettings),
-			Doc: web.Doc{Tag: settings, Summary: "Get the tenant's settings", Text: "All of them; what is empty, false or 0 is the default. None is a secret.", Errors: problems{ErrNotFound}, Example: exampleSettings}},
+			Doc: web.Doc{Tag: settings, Summary: "Get the tenant's settings", Text: "All of them, with what holds where nothing is set. A text that is empty is the default. None is a secret, and to send the answer back changes nothing.", Errors: problems{ErrNotFound}, Example: exampleSettings}},
 		{Method: "PATCH", Paths: []string{"/api/v1/settings"}, Needs: access.SettingsWrite, Endpoint: web.JSON(http.StatusOK, s.patchSettings),
-			Doc: web.Doc{Tag: settings, Summary: "Change some of the tenant's settings", Text: "What the body does not name stays as it is, and a list is replaced. Empty, 0 or false is the default; null, for a setting or a section, stands for it, too (RFC 7396). A name that there is not is an error. " +
+			Doc: web.Doc{Tag: settings, Summary: "Change some of the tenant's settings", Text: "What the body does not name stays as it is, and a list is replaced. Empty, 0, false or null, for a setting or a section, is the default (RFC 7396), and so is the default's own value. A name that there is not is an error. " +
 				"They hold within a second, on all servers. What makes signing in less safe takes the scope settings:security, which owners have and keys must name; the log has each with what it was before.",
 				Errors: problems{ErrSettings, ErrLoosens, ErrNotFound}, Request: exampleSettingsWanted, Example: exampleSettings}},
 		{Method: "GET", Paths: []string{"/api/v1/applications"}, Needs: access.ApplicationsRead, Endpoint: web.JSON(http.StatusOK, s.getApplications),

@@ -36,7 +36,7 @@ var (
 	exampleKeyForm     = keyFormOf(exampleKey, "")
 	exampleKeyFormMade = keyFormOf(exampleKey, "sk_…")
 
-	exampleSettings       = Settings{Branding: Branding{Name: "Web shop", Accent: "#3a5bc7", Language: "de"}, SignIn: SignIn{First: "password", SMS: true}, MFA: MFA{Mode: MFARequired}}
+	exampleSettings       = Settings{Branding: Branding{Name: "Web shop", Accent: "#3a5bc7", Language: "de"}, SignIn: SignIn{First: "password", SMS: true}, MFA: MFA{Mode: MFARequired}}.InForce()
 	exampleSettingsWanted = json.RawMessage(`{"branding":{"accent":"#3a5bc7"},"mfa":{"mode":"required"},"sign_in":{"session_idle":3600}}`)
 
 	exampleApplication = json.RawMessage(`{"name":"Web shop","redirect_uris":["https://shop.example.com/callback"],"allowed_origins":["https://shop.example.com"]}`)

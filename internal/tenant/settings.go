@@ -43,7 +43,7 @@ const (
 // MFA says when users need a second factor. The zero value asks those who have set one
 // up. Codes that are sent are weaker than an authenticator app or a passkey.
 type MFA struct {
-	Mode             string   `json:"mode" doc:"off, optional (asked of whoever has set one up) or required; optional if empty"`
+	Mode             string   `json:"mode" doc:"off, optional (asked of whoever has set one up) or required; optional by default"`
 	RequiredForRoles []string `json:"required_for_roles" schema:"nullable" doc:"Ids of roles whose holders need one whatever the mode"`
 	Email            bool     `json:"email" doc:"A code by e-mail will do, for whoever has nothing better"`
 	SMS              bool     `json:"sms" doc:"A code by text message will do"`
@@ -53,7 +53,7 @@ type MFA struct {
 // SignIn says how users get in. The zero value allows links, codes by e-mail and
 // passwords, and lets newcomers sign up.
 type SignIn struct {
-	First      string `json:"first" doc:"What comes after the address: email (link and code) or password; email if empty"`
+	First      string `json:"first" doc:"What comes after the address: email (link and code) or password; email by default"`
 	NoEmail    bool   `json:"no_email" doc:"No links and codes by e-mail"`
 	NoPassword bool   `json:"no_password" doc:"No passwords, no resets"`
 	NoPasskey  bool   `json:"no_passkey" doc:"No passkeys, neither to sign in with nor to add"`
@@ -63,20 +63,51 @@ type SignIn struct {
 	// good for the domain they were made for, and no other.
 	PasskeyDomain   string `json:"passkey_domain" doc:"The tenant's own domain that new passkeys are for; that of its address if empty"`
 	NoAdminLetters  bool   `json:"no_admin_letters" doc:"People are not told by mail when an administrator or an API key changes their password, second factor or address"`
-	MinPassword     int    `json:"min_password" doc:"Least length of a password that stands alone, 8 to 64 characters; 15 if 0"`
+	MinPassword     int    `json:"min_password" doc:"Least length of a password that stands alone, 8 to 64 characters; 15 by default"`
 	KeepImported    bool   `json:"keep_imported" doc:"Imported passwords that do not meet the rules need not be changed"`
-	SessionIdle     int64  `json:"session_idle" doc:"Seconds that a session lives without being used, at most a year; a day if 0"`
-	SessionAbsolute int64  `json:"session_absolute" doc:"Seconds that a session lives in all, at most a year; 30 days if 0"`
+	SessionIdle     int64  `json:"session_idle" doc:"Seconds that a session lives without being used, at most a year; a day by default"`
+	SessionAbsolute int64  `json:"session_absolute" doc:"Seconds that a session lives in all, at most a year; 30 days by default"`
 	Registration    bool   `json:"registration" doc:"Applications may register themselves (RFC 7591)"`
 	ClientDocuments bool   `json:"client_documents" doc:"The address of a metadata document is taken for a client id"`
 }
 
-// What a setting is that is zero. The packages that act on them have the same.
-const (
-	minPassword     = 15
-	sessionIdle     = 24 * 3600
-	sessionAbsolute = 30 * sessionIdle
-)
+// inForce is what those settings are that stand for something else when they are empty or
+// zero. All others are the default when they are zero, and mean that.
+var inForce = Settings{
+	SignIn: SignIn{First: "email", MinPassword: 15, SessionIdle: 24 * 3600, SessionAbsolute: 30 * 24 * 3600},
+	MFA:    MFA{Mode: MFAOptional},
+}
+
+// InForce returns s with what holds in place of what is not set.
+func (s Settings) InForce() Settings {
+	s.SignIn, s.MFA.Mode = s.SignIn.InForce(), cmp.Or(s.MFA.Mode, inForce.MFA.Mode)
+	return s
+}
+
+// InForce returns s with what holds in place of what is not set.
+func (s SignIn) InForce() SignIn {
+	d := inForce.SignIn
+	s.First, s.MinPassword = cmp.Or(s.First, d.First), cmp.Or(s.MinPassword, d.MinPassword)
+	s.SessionIdle, s.SessionAbsolute = cmp.Or(s.SessionIdle, d.SessionIdle), cmp.Or(s.SessionAbsolute, d.SessionAbsolute)
+	return s
+}
+
+// kept is s as it is stored: what is the default is not set, so that to write back what
+// was read sets nothing, and has the next version's default as others do.
+func (s Settings) kept() Settings {
+	d := inForce.SignIn
+	s.MFA.Mode, s.SignIn.First = unset(s.MFA.Mode, inForce.MFA.Mode), unset(s.SignIn.First, d.First)
+	s.SignIn.MinPassword = unset(s.SignIn.MinPassword, d.MinPassword)
+	s.SignIn.SessionIdle, s.SignIn.SessionAbsolute = unset(s.SignIn.SessionIdle, d.SessionIdle), unset(s.SignIn.SessionAbsolute, d.SessionAbsolute)
+	return s
+}
+
+func unset[T comparable](value, standard T) (zero T) {
+	if value == standard {
+		return zero
+	}
+	return value
+}
 
 // Kobil settings tune the KOBIL form of the user API where its contract is
 // silent.
@@ -100,7 +131,7 @@ type Branding struct {
 }
 
 // ChangeSettings puts what patch names in place of what a tenant's settings were and
-// returns them, see Settings.Apply; what it does not name stays, whoever else changes
+// returns what is in force then, see Settings.Apply; what it does not name stays, whoever else changes
 // something meanwhile. The actor needs settings:write, and settings:security for what
 // makes signing in less safe. It returns ErrSettings and ErrLoosens.
 func (s *Service) ChangeSettings(ctx context.Context, tx *database.Tx, by access.Actor, id string, patch []byte) (Settings, error) {
@@ -113,13 +144,14 @@ func (s *Service) SaveSettings(ctx context.Context, tx *database.Tx, by access.A
 	return err
 }
 
-// Settings returns the settings of the actor's tenant. The actor needs settings:read.
+// Settings returns the settings in force of the actor's tenant. The actor needs
+// settings:read.
 func (s *Service) Settings(ctx context.Context, db database.Reader, by access.Actor) (Settings, error) {
 	if err := by.Require(access.SettingsRead); err != nil {
 		return Settings{}, err
 	}
 	t, err := findTenant(ctx, db, "id", by.Tenant)
-	return t.Settings, err
+	return t.Settings.InForce(), err
 }
 
 func (s *Service) replaceSettings(ctx context.Context, tx *database.Tx, by access.Actor, id string, change func(Settings) (Settings, error)) (Settings, error) {
@@ -143,18 +175,18 @@ func (s *Service) replaceSettings(ctx context.Context, tx *database.Tx, by acces
 	if err != nil {
 		return Settings{}, err
 	}
-	changed, loosened := difference(t.Settings, now), now.loosened(t.Settings)
+	changed, loosened := difference(t.Settings.InForce(), now.InForce()), now.InForce().loosened(t.Settings.InForce())
 	if len(changed) == 0 {
-		return now, nil
+		return now.InForce(), nil
 	}
 	if len(loosened) > 0 && !by.May(access.SettingsSecurity) {
 		return Settings{}, ErrLoosens.In(loosened[0]).Because("%s would loosen %s", by.Name, strings.Join(loosened, ", "))
 	}
-	if err := updateSettings(ctx, tx, id, now); err != nil {
+	if err := updateSettings(ctx, tx, id, now.kept()); err != nil {
 		return Settings{}, err
 	}
 	tx.OnCommit(s.forget)
-	return now, audit.Append(tx, by, audit.Event{Action: "tenant.updated", Target: "tenant", TargetID: id,
+	return now.InForce(), audit.Append(tx, by, audit.Event{Action: "tenant.updated", Target: "tenant", TargetID: id,
 		Detail: map[string]any{"settings": changed, "loosened": loosened}})
 }
 
@@ -254,8 +286,8 @@ func flatten(prefix string, tree map[string]any, into map[string]any) {
 }
 
 // loosened names what makes signing in less safe than it was with old, or lets the
-// people concerned know less. An attacker with the key of an integration would begin
-// with these.
+// people concerned know less; both as they are in force. An attacker with the key of an
+// integration would begin with these.
 func (s Settings) loosened(old Settings) (names []string) {
 	was, is := old.SignIn, s.SignIn
 	for _, x := range []struct {
@@ -274,10 +306,10 @@ func (s Settings) loosened(old Settings) (names []string) {
 		{"sign_in.sms", is.SMS && !was.SMS},
 		{"sign_in.passkey_domain", is.PasskeyDomain != was.PasskeyDomain},
 		{"sign_in.no_admin_letters", is.NoAdminLetters && !was.NoAdminLetters},
-		{"sign_in.min_password", cmp.Or(is.MinPassword, minPassword) < cmp.Or(was.MinPassword, minPassword)},
+		{"sign_in.min_password", is.MinPassword < was.MinPassword},
 		{"sign_in.keep_imported", is.KeepImported && !was.KeepImported},
-		{"sign_in.session_idle", cmp.Or(is.SessionIdle, sessionIdle) > cmp.Or(was.SessionIdle, sessionIdle)},
-		{"sign_in.session_absolute", cmp.Or(is.SessionAbsolute, sessionAbsolute) > cmp.Or(was.SessionAbsolute, sessionAbsolute)},
+		{"sign_in.session_idle", is.SessionIdle > was.SessionIdle},
+		{"sign_in.session_absolute", is.SessionAbsolute > was.SessionAbsolute},
 		{"sign_in.registration", is.Registration && !was.Registration},
 		{"sign_in.client_documents", is.ClientDocuments && !was.ClientDocuments},
 	} {
