@@ -40,31 +40,29 @@ func (s *Service) Count(ctx context.Context, db database.Reader, by access.Actor
 	if err := by.Require(access.UsersRead); err != nil {
 		return 0, err
 	}
-	now := s.DB.Now()
-	if n, ok := s.totals.find(now, by.Tenant, f); ok {
+	if n, ok := s.totals.find(s.DB.Now(), by.Tenant, f); ok {
 		return n, nil
 	}
-	began := database.Monotonic()
-	n, err := s.count(ctx, db, by.Tenant, f)
-	if err == nil {
-		s.totals.keep(now, by.Tenant, f, n, database.Monotonic()-began)
-	}
-	return n, err
-}
-
-func (s *Service) count(ctx context.Context, db database.Reader, tenant string, f Filter) (n int64, err error) {
-	if f == (Filter{}) {
-		return s.countAll(ctx, tenant)
-	}
-	sel, err := s.selection(ctx, db, tenant, f)
+	sel, err := s.selection(ctx, db, by.Tenant, Query{Filter: f, Sort: ByUsername})
 	if err != nil {
 		return 0, err
 	}
-	hits := sel.hits(s.DB.Engine())
-	if err := db.QueryRow(ctx, "SELECT count(*) FROM "+hits+sel.clause(), sel.args...).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count users: %w", err)
+	return s.countSelected(ctx, db, by.Tenant, sel, f)
+}
+
+// countSelected counts the users of a filter's selection, and remembers their number if
+// that took long.
+func (s *Service) countSelected(ctx context.Context, db database.Reader, tenant string, sel *selection, f Filter) (n int64, err error) {
+	began := database.Monotonic()
+	if f == (Filter{}) {
+		n, err = s.countAll(ctx, tenant)
+	} else if err = db.QueryRow(ctx, "SELECT count(*) FROM "+sel.hits(s.DB.Engine())+sel.clause(), sel.args...).Scan(&n); err != nil {
+		err = fmt.Errorf("count users: %w", err)
 	}
-	return n, nil
+	if err == nil {
+		s.totals.keep(s.DB.Now(), tenant, f, n, database.Monotonic()-began)
+	}
+	return n, err
 }
 
 func (s *Service) countAll(ctx context.Context, tenant string) (int64, error) {

@@ -79,7 +79,7 @@ func (s *Service) List(ctx context.Context, db database.Reader, by access.Actor,
 	if err != nil {
 		return nil, "", err
 	}
-	sel, err := s.selection(ctx, db, by.Tenant, q.Filter)
+	sel, err := s.selection(ctx, db, by.Tenant, q)
 	if err != nil {
 		return nil, "", err
 	}
@@ -135,10 +135,13 @@ func (s *Service) seek(ctx context.Context, sel *selection, q Query) error {
 	return nil
 }
 
+// byLogin is the column that ByUsername sorts by.
+const byLogin = "u.login_key"
+
 // column is what the list is sorted by. Either is unique in the tenant.
 func (q Query) column() string {
 	if strings.HasSuffix(q.Sort, ByUsername) {
-		return "u.login_key"
+		return byLogin
 	}
 	return "u.id"
 }
@@ -165,13 +168,23 @@ type selection struct {
 	after   string   // the condition of the cursor
 
 	unmarked bool // the needles are looked for in all tenants' entries, see ownsMost
+
+	nameField string // the column of users u that is one of some names, see withNames
+	isNamed   string // the condition that it is
+	names     int    // which of args the names are
 }
 
-// selection returns the selection of a filter.
-func (s *Service) selection(ctx context.Context, db database.Reader, tenant string, f Filter) (*selection, error) {
+// selection returns the selection of a query's filter.
+func (s *Service) selection(ctx context.Context, db database.Reader, tenant string, q Query) (*selection, error) {
+	f := q.Filter
 	for part := range strings.FieldsSeq(f.Search) {
 		if utf8.RuneCountInString(part) > maxPart {
 			return nil, ErrPart
+		}
+	}
+	if q.column() == byLogin { // the order that the index of names has
+		if sel, err := s.withNames(ctx, db, tenant, f); sel != nil || err != nil {
+			return sel, err
 		}
 	}
 	sel := newSelection(tenant, f)
@@ -288,6 +301,9 @@ func (sel *selection) seekClause() string {
 }
 
 func (sel *selection) page(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) ([]User, error) {
+	if sel.isNamed != "" {
+		return sel.namedPage(ctx, engine, db, order, limit, offset)
+	}
 	if len(sel.needles) == 0 && offset > 0 { // skips in the index, and looks up only the page's users
 		ids := "(SELECT u.id AS id FROM users u WHERE " + sel.clause() + sel.limits(order, limit, offset) + ")"
 		return sel.read(ctx, db, ids+" AS hit CROSS JOIN users u WHERE u.tenant_id = $1 AND u.id = hit.id ORDER BY "+order)
@@ -330,17 +346,6 @@ func (sel *selection) limits(order string, limit, offset int) string {
 // how many there are on all pages, see Count. It costs what it skips. The actor
 // needs users:read.
 func (s *Service) ListNumbered(ctx context.Context, db database.Reader, by access.Actor, q Query) (users []User, total int64, err error) {
-	sel, err := s.selection(ctx, db, by.Tenant, q.Filter)
-	if err != nil {
-		return nil, 0, err
-	}
-	if _, known := s.totals.find(s.DB.Now(), by.Tenant, q.Filter); known || len(sel.needles) == 0 {
-		if total, err = s.Count(ctx, db, by, q.Filter); err != nil || int64(q.Offset) >= total {
-			return nil, total, err
-		}
-		users, _, err = s.List(ctx, db, by, q)
-		return users, total, err
-	}
 	if err := by.Require(access.UsersRead); err != nil {
 		return nil, 0, err
 	}
@@ -348,21 +353,38 @@ func (s *Service) ListNumbered(ctx context.Context, db database.Reader, by acces
 	if err != nil {
 		return nil, 0, err
 	}
-	began := database.Monotonic()
-	users, total, err = sel.counted(ctx, s.DB.Engine(), db, order, q.Limit, q.Offset)
-	if err == nil && len(users) == 0 && q.Offset > 0 { // past the end, where no row tells the total
-		total, err = s.Count(ctx, db, by, q.Filter)
+	sel, err := s.selection(ctx, db, by.Tenant, q)
+	if err != nil {
+		return nil, 0, err
 	}
-	s.totals.keep(s.DB.Now(), by.Tenant, q.Filter, total, database.Monotonic()-began)
+	total, known := s.totals.find(s.DB.Now(), by.Tenant, q.Filter)
+	if !known && len(sel.needles) > 0 {
+		return s.countedPage(ctx, db, by.Tenant, sel, q, order)
+	}
+	if !known {
+		if total, err = s.countSelected(ctx, db, by.Tenant, sel, q.Filter); err != nil {
+			return nil, 0, err
+		}
+	}
+	if int64(q.Offset) >= total {
+		return nil, total, nil
+	}
+	users, err = sel.page(ctx, s.DB.Engine(), db, order, q.Limit, q.Offset)
 	return users, total, err
 }
 
-// counted is a page of what the index found, and the number of all of it, in one
-// search.
-func (sel *selection) counted(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) (users []User, total int64, err error) {
-	stmt := "SELECT " + columnsOfU + ", count(*) OVER () FROM " + sel.hits(engine) + sel.clause() + sel.limits(order, limit, offset)
+// countedPage is a page of what the search index found, and the number of all of it, in
+// one search.
+func (s *Service) countedPage(ctx context.Context, db database.Reader, tenant string, sel *selection, q Query, order string) (users []User, total int64, err error) {
+	began, given := database.Monotonic(), len(sel.args)
+	stmt := "SELECT " + columnsOfU + ", count(*) OVER () FROM " + sel.hits(s.DB.Engine()) + sel.clause() + sel.limits(order, q.Limit, q.Offset)
 	rows, err := db.Query(ctx, stmt, sel.args...)
 	users, err = database.Collect(rows, err, "list users", func(row database.Scanner) (User, error) { return scanUser(row, &total) })
+	if err == nil && len(users) == 0 && q.Offset > 0 { // past the end, where no row tells the total
+		sel.args = sel.args[:given]
+		total, err = s.countSelected(ctx, db, tenant, sel, q.Filter)
+	}
+	s.totals.keep(s.DB.Now(), tenant, q.Filter, total, database.Monotonic()-began)
 	return users, total, err
 }
 

@@ -58,10 +58,13 @@ func (sel *selection) isSparse(ctx context.Context, engine string, db database.R
 	return n < few, nil
 }
 
-// hits is the FROM of the users that the index and the queue name, or of all users
-// where no part of three characters is asked for. The join order is written down,
+// hits is the FROM of the users that the index and the queue name, of those with some
+// whole names, or of all users where no part of three characters is asked for. The join order is written down,
 // because SQLite would rather walk all users in list order.
 func (sel *selection) hits(engine string) string {
+	if sel.isNamed != "" {
+		return "users u WHERE " + sel.isNamed + " AND "
+	}
 	if len(sel.needles) == 0 {
 		return "users u WHERE "
 	}
@@ -261,5 +264,5 @@ func writeEntries(ctx context.Context, tx *database.Tx, tenant, cond string, arg
 			return fmt.Errorf("write search entries: %w", err)
 		}
 	}
-	return nil
+	return noteNames(ctx, tx, cond, args...)
 }
