@@ -327,7 +327,9 @@ func (l *loader) folder(dir string, named bool) map[string]given {
 		return layer
 	}
 	from := FromFolder + dir
-	layer["master_key"+fileSuffix] = given{filepath.Join(dir, masterKeyFile), from}
+	if key := filepath.Join(dir, masterKeyFile); named || IsFolder(dir) || fileExists(key) { // a new one gets it in PrepareFolder
+		layer["master_key"+fileSuffix] = given{key, from}
+	}
 	layer["database_url"] = given{"sqlite:" + filepath.Join(dir, databaseFile), from}
 	layer["default_tenant"] = given{demo, from}
 	b, err := readBootstrap(dir)

@@ -173,6 +173,9 @@ func TestDevRefuses(t *testing.T) {
 			if p.out.String() != "" {
 				t.Errorf("it has started:\n%s", p.out.String())
 			}
+			if c.dir != own {
+				wantNothing(t, c.dir)
+			}
 		})
 	}
 	if _, after := bootstrap(t, own); after != before {
@@ -180,6 +183,14 @@ func TestDevRefuses(t *testing.T) {
 	}
 	if p := command(t, t.TempDir(), onUsed, "tenant", "list"); strings.Contains(p.out.String(), "demo") {
 		t.Errorf("it has made a tenant:\n%s", p.out.String())
+	}
+}
+
+// wantNothing fails if a command that was refused has left something behind.
+func wantNothing(t *testing.T, dir string) {
+	t.Helper()
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left is %v, %v", left, err)
 	}
 }
 
@@ -199,13 +210,15 @@ func TestDevSaysHowToListenElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	p := command(t, t.TempDir(), nil, "dev", "--listen", taken.Addr().String())
+	dir := t.TempDir()
+	p := command(t, dir, nil, "dev", "--listen", taken.Addr().String())
 	if p.code() != 1 || !strings.Contains(p.err.String(), `make run ARGS="--listen 127.0.0.1:9000"`) || strings.Contains(p.err.String(), "doctor") {
 		t.Errorf("it exits with %d: %s", p.code(), p.err.String())
 	}
-	if p := command(t, t.TempDir(), nil, "dev", "--listen", ":99999"); p.code() != 3 || !strings.Contains(p.err.String(), "the port 99999 is too large") {
+	if p := command(t, dir, nil, "dev", "--listen", ":99999"); p.code() != 3 || !strings.Contains(p.err.String(), "the port 99999 is too large") {
 		t.Errorf("it exits with %d: %s", p.code(), p.err.String())
 	}
+	wantNothing(t, dir)
 }
 
 // A folder whose data is on PostgreSQL finds it again, and takes no other.

@@ -91,19 +91,17 @@ func (dev) Help() string {
 		"It does not start with https in its public URL or with TLS files, nor on data that it has not made itself."
 }
 
-// Run serves until a signal comes. It listens before it opens anything, because the
-// port belongs to what it prints and may be one that the system chooses.
+// Run serves until a signal comes. What is wrong is said before anything is made. It
+// listens before it opens anything, because the port belongs to what it prints and may be
+// one that the system chooses.
 func (c *dev) Run(p *program) (err error) {
 	app.TuneGC()
 	// Whether that can be a developer's configuration at all comes before what may be
-	// wrong with it, and before anything is made.
+	// wrong with it.
 	if cfg, _ := p.load(""); cfg.CheckDeveloper() != nil {
 		return cfg.CheckDeveloper()
 	}
-	if err := app.PrepareFolder(c.Data); err != nil {
-		return err
-	}
-	cfg, err := p.load(c.Data, "master_key")
+	cfg, err := p.load(c.Data)
 	if err != nil {
 		p.warn(cfg.Unknown)
 		return err
@@ -111,28 +109,33 @@ func (c *dev) Run(p *program) (err error) {
 	if err := app.CheckDeveloperData(p.ctx, cfg.Config); err != nil {
 		return err
 	}
-	log, flush := p.serverLog(cfg)
-	defer flush()
 	listener, err := listen(cfg.Listen, `cardea dev --listen 127.0.0.1:9000, or: make run ARGS="--listen 127.0.0.1:9000"`)
 	if err != nil {
 		return err
 	}
+	defer listener.Close() // Run has closed it, unless something before fails
+	if err := app.PrepareFolder(c.Data); err != nil {
+		return err
+	}
+	if cfg, err = p.load(c.Data, "master_key"); err != nil {
+		p.warn(cfg.Unknown)
+		return err
+	}
+	log, flush := p.serverLog(cfg)
+	defer flush()
 	if from := cfg.From("public_url"); from == app.FromDefault || strings.HasPrefix(from, app.FromFolder) {
 		cfg.PublicURL = app.DevURL(listener.Addr())
 	}
 	a, err := app.Open(p.ctx, cfg.Config, log)
 	if err != nil {
-		listener.Close()
 		return err
 	}
 	defer closeInto(&err, a)
 	b, err := a.Seed(p.ctx)
 	if err != nil {
-		listener.Close()
 		return err
 	}
 	if _, err := fmt.Fprint(p.out, banner(b, c.Data, listener.Addr())); err != nil {
-		listener.Close()
 		return err
 	}
 	return a.Run(p.ctx, listener)
