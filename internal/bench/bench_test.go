@@ -242,6 +242,18 @@ func TestJudge(t *testing.T) {
 			t.Errorf("a slower machine: %q, met %v; want %q and not met", r.Goal, *r.Met, want)
 		}
 	}
+	for _, c := range []struct {
+		control figure
+		goal    goal
+		want    string
+	}{
+		{figure{Median: 200, P99: 4}, goal{p99: 3, limitP99: 2}, "p99 ≤ 3 ms; as a share p99 ≤ 1.5 times: yes"},
+		{figure{Median: 200, P99: 3}, goal{rate: 90, p99: 3, limit: 100, limitP99: 2}, "≥ 90.0, p99 ≤ 3 ms; as a share ≥ 90 %: NO, p99 ≤ 1.5 times: NO"},
+	} {
+		if r := (row{Figure: fast}).compare(&c.control).judge(c.goal); r.Goal != c.want {
+			t.Errorf("beside a control of %v and %v ms: %q, want %q", c.control.Median, c.control.P99, r.Goal, c.want)
+		}
+	}
 	if r := (row{Figure: fast}).judge(goal{}); r.Met != nil || r.Goal != "" {
 		t.Errorf("without a goal: got %q", r.Goal)
 	}

@@ -115,6 +115,8 @@ const (
 	limitData   = `{"given":"Ada","family":"Lovelace","locale":"en-GB","zone":"Etc/UTC"}`
 )
 
+var limitColumns = []string{"id", "email", "data", "at"}
+
 func limitRow(id int64) []any {
 	return []any{id, fmt.Sprintf("user%d@example.com", id), limitData, id}
 }
@@ -140,7 +142,7 @@ func postgresLimits(ctx context.Context, address string, callers int) ([]limit, 
 		return nil, nil, err
 	}
 	i := int64(0)
-	_, err = pool.CopyFrom(ctx, pgx.Identifier{"limits"}, []string{"id", "email", "data", "at"}, pgx.CopyFromFunc(func() ([]any, error) {
+	_, err = pool.CopyFrom(ctx, pgx.Identifier{"limits"}, limitColumns, pgx.CopyFromFunc(func() ([]any, error) {
 		if i++; i > limitRows {
 			return nil, nil
 		}

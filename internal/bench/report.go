@@ -50,9 +50,10 @@ type goal struct {
 	peak    float64 // MB that the server holds, at most
 	first   float64 // the rate that this row's must be within a tenth of
 	ofFirst bool    // first is asked for
-	// limit is what the machine could do at most where rate was set as a goal. A machine
-	// of another speed is asked for the same part of its control.
-	limit float64
+	// limit is what the machine could do at most where rate was set as a goal, and limitP99
+	// the p99 that went with it. A machine of another speed is asked for the same part of
+	// its control.
+	limit, limitP99 float64
 }
 
 // judge writes down the goal and whether the row met it.
@@ -74,10 +75,26 @@ func (r row) judge(g goal) row {
 	if r.Goal = strings.Join(words, ", "); r.Goal != "" {
 		r.Met = &met
 	}
-	if g.limit > 0 && r.Share > 0 {
-		r.Goal += fmt.Sprintf("; as a share ≥ %.0f %%: %s", 100*g.rate/g.limit, yesNo[r.Share >= g.rate/g.limit])
+	if shares := r.judgeShares(g); len(shares) > 0 {
+		r.Goal += "; as a share " + strings.Join(shares, ", ")
 	}
 	return r
+}
+
+// judgeShares says of each part of the goal that the machine's speed decides about
+// whether the row met it beside its control.
+func (r row) judgeShares(g goal) (words []string) {
+	if r.Control == nil {
+		return nil
+	}
+	if g.limit > 0 {
+		words = append(words, fmt.Sprintf("≥ %.0f %%: %s", 100*g.rate/g.limit, yesNo[r.Share >= g.rate/g.limit]))
+	}
+	if g.limitP99 > 0 && r.Control.P99 > 0 {
+		times := g.p99 / g.limitP99
+		words = append(words, fmt.Sprintf("p99 ≤ %.1f times: %s", times, yesNo[r.Figure.P99 <= times*r.Control.P99]))
+	}
+	return words
 }
 
 // compare takes down what the control did.
@@ -96,7 +113,7 @@ func (r *report) add(x row) {
 
 var yesNo = map[bool]string{true: "yes", false: "NO"}
 
-var headings = []string{"engine", "row", "clients", "median (min–max)", "p50 ms", "p99 ms", "CPU µs (control)", "PostgreSQL µs", "control", "share", "goal", "met", "memory (peak) MB", "note"}
+var headings = []string{"engine", "row", "clients", "median (min–max)", "p50 ms", "p99 ms (control)", "CPU µs (control)", "PostgreSQL µs", "control", "share", "goal", "met", "memory (peak) MB", "note"}
 
 func (r row) cells() []string {
 	var clients, p50, p99, cpu, database, control, part, met, memory string
@@ -111,6 +128,9 @@ func (r row) cells() []string {
 	}
 	if r.Control != nil {
 		control, part = number(r.Control.Median), share(r.Share)
+		if r.Control.P99 > 0 {
+			p99 += " (" + decimals(r.Control.P99) + ")"
+		}
 		if r.Control.CPU > 0 {
 			cpu += fmt.Sprintf(" (%.0f)", r.Control.CPU)
 		}
