@@ -10,6 +10,7 @@ import (
 	"github.com/cardea-id/cardea/internal/database"
 	"github.com/cardea-id/cardea/internal/jobs"
 	"github.com/cardea-id/cardea/internal/tenant"
+	"github.com/cardea-id/cardea/internal/user"
 )
 
 // keepHouse registers what repeats: removing what is too old to matter. None of it
@@ -18,6 +19,7 @@ func (a *App) keepHouse() {
 	a.Jobs.Handle(tenant.WipeJob, jobs.Handler{Run: a.Tenants.Wipe})
 	a.Jobs.Every("sweep_rate_limits", time.Hour, a.Tenants.Limits.Sweep)
 	a.Jobs.Every("prune_logs", 24*time.Hour, a.pruneLogs)
+	a.Jobs.Every("sweep_names", 24*time.Hour, func(ctx context.Context) error { return user.SweepNames(ctx, a.DB) })
 }
 
 // pruneLogs removes events beyond their retention from every tenant's log. A log

@@ -34,13 +34,13 @@ func (s *Service) withNames(ctx context.Context, db database.Reader, tenant stri
 	if f.FirstName != "" && f.LastName != "" || f.Search != "" || part == "" || len(part) > maxName {
 		return nil, nil
 	}
-	names, err := namesLike(ctx, db, tenant, field, part)
+	names, err := s.namesLike(ctx, db, tenant, field, part)
 	if err != nil || len(names) > maxNames {
 		return nil, err
 	}
 	f.FirstName, f.LastName = "", ""
 	sel := newSelection(tenant, f)
-	cond, arg := db.Among("?", names)
+	cond, arg := s.DB.Among("?", names)
 	sel.nameField, sel.isNamed = "u."+field, sel.number("u."+field+" "+cond, arg)
 	sel.names = len(sel.args)
 	return sel, nil
@@ -48,13 +48,11 @@ func (s *Service) withNames(ctx context.Context, db database.Reader, tenant stri
 
 // namesLike returns the whole names that part is in, and at least one more than maxNames
 // if they are more.
-func namesLike(ctx context.Context, db database.Reader, tenant, field, part string) ([]string, error) {
+func (s *Service) namesLike(ctx context.Context, db database.Reader, tenant, field, part string) ([]string, error) {
 	rows, err := db.Query(ctx, `
-		SELECT name FROM (SELECT name FROM user_names WHERE tenant_id = $1 AND field = $2 AND name LIKE $3 ESCAPE '\' LIMIT $4) AS known
-		UNION
-		SELECT u.`+field+` FROM user_search_queue q CROSS JOIN users u
-		WHERE q.tenant_id = $1 AND u.tenant_id = $1 AND u.id >= q.from_id AND u.id <= q.to_id AND u.`+field+` LIKE $3 ESCAPE '\'
-		LIMIT $4`, tenant, field, "%"+escapeLike(part)+"%", int64(maxNames+1))
+		SELECT name FROM (SELECT name FROM user_names WHERE tenant_id = $1 AND field = $2 AND name LIKE $3 ESCAPE '\' LIMIT CAST($4 AS BIGINT)) AS known
+		UNION `+queuedUsers(s.DB.Engine(), "u."+field, "u."+field+` LIKE $3 ESCAPE '\'`)+`
+		LIMIT CAST($4 AS BIGINT)`, tenant, field, "%"+escapeLike(part)+"%", int64(maxNames+1))
 	return database.Collect(rows, err, "find names", func(row database.Scanner) (name string, err error) {
 		err = row.Scan(&name)
 		return name, err
@@ -63,15 +61,16 @@ func namesLike(ctx context.Context, db database.Reader, tenant, field, part stri
 
 // namedPage reads a page of the users of some whole names. Of each name the index has the
 // first ones at hand, as many as the page could take of it; which of them are on the page
-// is decided among their keys.
+// is decided among their keys. On PostgreSQL those lead to the users, on SQLite, whose
+// indexes have it, the id.
 func (sel *selection) namedPage(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) ([]User, error) {
 	ofName := "SELECT u.login_key FROM users u WHERE " + sel.nameField + " = n.value AND " + sel.clause() + sel.limits(order, limit+offset, 0)
-	hits := fmt.Sprintf("unnest(CAST($%d AS TEXT[])) AS n (value) CROSS JOIN LATERAL (%s) AS v", sel.names, ofName)
+	column, hits := "login_key", fmt.Sprintf("unnest(CAST($%d AS TEXT[])) AS n (value) CROSS JOIN LATERAL (%s) AS v", sel.names, ofName)
 	if engine == database.SQLite {
-		hits = fmt.Sprintf("json_each($%d) AS n CROSS JOIN users v WHERE v.tenant_id = $1 AND v.login_key IN (%s)", sel.names, ofName)
+		column, hits = "id", fmt.Sprintf("json_each($%d) AS n CROSS JOIN users v WHERE v.tenant_id = $1 AND v.login_key IN (%s)", sel.names, ofName)
 	}
-	ids := "(SELECT v.login_key AS login_key FROM " + hits + sel.limits(strings.Replace(order, "u.", "v.", 1), limit, offset) + ")"
-	return sel.read(ctx, db, ids+" AS hit CROSS JOIN users u WHERE u.tenant_id = $1 AND u.login_key = hit.login_key ORDER BY "+order)
+	keys := "(SELECT v." + column + " AS hit FROM " + hits + sel.limits(strings.Replace(order, "u.", "v.", 1), limit, offset) + ")"
+	return sel.read(ctx, db, keys+" AS v CROSS JOIN users u WHERE u.tenant_id = $1 AND u."+column+" = v.hit ORDER BY "+order)
 }
 
 // noteNames writes the names of the users whose id matches cond into the dictionary, in
@@ -85,6 +84,64 @@ func noteNames(ctx context.Context, tx *database.Tx, cond string, args ...any) e
 		ON CONFLICT (tenant_id, field, name) DO NOTHING`, args...)
 	if err != nil {
 		return fmt.Errorf("note names: %w", err)
+	}
+	return nil
+}
+
+// A knownName is a row of the dictionary.
+type knownName struct{ tenant, field, name string }
+
+// sweepBatch is how many names SweepNames looks at in one statement.
+const sweepBatch = 500
+
+// SweepNames removes the names that nobody has any more, in all tenants, so that nothing
+// is left of who was deleted. It is housekeeping: lists are right whether it ran or not.
+func SweepNames(ctx context.Context, db *database.DB) error {
+	var at knownName
+	for {
+		rows, err := db.Query(ctx, `
+			SELECT n.tenant_id, n.field, n.name, CASE n.field WHEN 'first_key'
+				THEN EXISTS (SELECT 1 FROM users u WHERE u.tenant_id = n.tenant_id AND u.first_key = n.name)
+				ELSE EXISTS (SELECT 1 FROM users u WHERE u.tenant_id = n.tenant_id AND u.last_key = n.name) END
+			FROM (SELECT * FROM user_names WHERE (tenant_id, field, name) > ($1, $2, $3) ORDER BY tenant_id, field, name LIMIT CAST($4 AS BIGINT)) AS n
+			ORDER BY n.tenant_id, n.field, n.name`, at.tenant, at.field, at.name, int64(sweepBatch))
+		gone := map[knownName][]string{} // by tenant and field
+		batch, err := database.Collect(rows, err, "look for names of nobody", func(row database.Scanner) (n knownName, err error) {
+			var held bool
+			if err = row.Scan(&n.tenant, &n.field, &n.name, &held); err == nil && !held {
+				of := knownName{tenant: n.tenant, field: n.field}
+				gone[of] = append(gone[of], n.name)
+			}
+			return n, err
+		})
+		if err != nil {
+			return err
+		}
+		for of, names := range gone {
+			if err := db.Write(ctx, func(tx *database.Tx) error { return forgetNames(ctx, tx, of, names) }); err != nil {
+				return err
+			}
+		}
+		if len(batch) < sweepBatch {
+			return nil
+		}
+		at = batch[sweepBatch-1]
+	}
+}
+
+// forgetNames removes those of some names that nobody has. Meanwhile no indexer may find
+// one of them there, leave it at that and take its user off the queue: on PostgreSQL they
+// wait for the lock, and what they did before it is seen by the statement behind it.
+func forgetNames(ctx context.Context, tx *database.Tx, of knownName, names []string) error {
+	if tx.Engine() == database.PostgreSQL {
+		if _, err := tx.Exec(ctx, "LOCK TABLE user_names IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+			return fmt.Errorf("lock names: %w", err)
+		}
+	}
+	cond, arg := tx.Among("$3", names)
+	if _, err := tx.Exec(ctx, "DELETE FROM user_names WHERE tenant_id = $1 AND field = $2 AND name "+cond+
+		" AND NOT EXISTS (SELECT 1 FROM users u WHERE u.tenant_id = $1 AND u."+of.field+" = user_names.name)", of.tenant, of.field, arg); err != nil {
+		return fmt.Errorf("forget names: %w", err)
 	}
 	return nil
 }

@@ -68,9 +68,18 @@ func (sel *selection) hits(engine string) string {
 	if len(sel.needles) == 0 {
 		return "users u WHERE "
 	}
-	return "(" + sel.indexed(engine) + ` UNION
-		SELECT u.id FROM user_search_queue q CROSS JOIN users u
-		WHERE q.tenant_id = $1 AND u.tenant_id = $1 AND u.id >= q.from_id AND u.id <= q.to_id AND ` + strings.Join(sel.exact, " AND ") + `) AS hit CROSS JOIN users u WHERE u.id = hit.id AND `
+	return "(" + sel.indexed(engine) + " UNION " + queuedUsers(engine, "u.id", strings.Join(sel.exact, " AND ")) + ") AS hit CROSS JOIN users u WHERE u.id = hit.id AND "
+}
+
+// queuedUsers returns the query for a column of those queued users of tenant $1 who meet
+// a condition. It goes from the queue to the users, however many rows PostgreSQL believes
+// to be in the queue: the other way it would look at every user.
+func queuedUsers(engine, column, cond string) string {
+	of := "u.tenant_id = $1 AND u.id >= q.from_id AND u.id <= q.to_id AND " + cond
+	if engine == database.PostgreSQL {
+		return "SELECT u.* FROM user_search_queue q CROSS JOIN LATERAL (SELECT " + column + " FROM users u WHERE " + of + " OFFSET 0) AS u WHERE q.tenant_id = $1"
+	}
+	return "SELECT " + column + " FROM user_search_queue q CROSS JOIN users u WHERE q.tenant_id = $1 AND " + of
 }
 
 // indexed returns the query for the ids of users in whose entry all needles are,
