@@ -570,18 +570,22 @@ func (s *Service) firstProof(ctx context.Context, tx *database.Tx, v *visit, m u
 		}
 		return s.Users.Update(ctx, tx, s.system(v), m.ID, user.Change{PhoneVerified: new(true)})
 	}
+	hash, _, err := password.Find(ctx, tx, by.Tenant, m.ID)
+	if err != nil {
+		return user.User{}, err
+	}
 	steps := []func() error{
 		func() error { return password.Remove(ctx, tx, by, m.ID, reason) },
 		func() error { _, err := s.EndSessions(ctx, tx, by, m.ID, reason); return err },
 		func() error { return s.Sessions.EndOtherGrants(ctx, tx, by, m.ID, "", reason) },
 		func() error { _, err := unproveAttempts(ctx, tx, by.Tenant, m.ID); return err },
-		func() error { return s.dropFactors(ctx, tx, by, m.User, reason) },
+		func() error { return s.dropFactors(ctx, tx, by, m.User, hash, reason) },
 		func() error { return s.distrust(ctx, tx, v, m.User, "", reason) },
 	}
 	if m.LastLoginAt.IsZero() { // nobody was in it, but somebody may have stopped on the way in
 		steps = []func() error{
 			func() error { _, err := unproveAttempts(ctx, tx, by.Tenant, m.ID); return err },
-			func() error { return s.dropFactors(ctx, tx, by, m.User, reason) },
+			func() error { return s.dropFactors(ctx, tx, by, m.User, hash, reason) },
 			func() error { return s.Passkeys.Hold(ctx, tx, by, m.ID, reason) },
 			func() error { return s.Social.Hold(ctx, tx, by, m.ID, reason) },
 			func() error { return s.SSO.Hold(ctx, tx, by, m.ID, reason) },
@@ -599,9 +603,13 @@ func (s *Service) firstProof(ctx context.Context, tx *database.Tx, v *visit, m u
 // dropFactors takes from a user whose primary address is proved for the first time the
 // second factors that were set up since it is in the account: they would keep its owner
 // out. Older ones are of somebody who was there before the address, and stay; so do those
-// of whoever holds something in the whole tenant, which no stranger can have given them:
-// a mailbox alone is not to be enough for that.
-func (s *Service) dropFactors(ctx context.Context, tx *database.Tx, by access.Actor, u user.User, reason string) error {
+// of whoever holds something in the whole tenant, which no stranger can have given them,
+// and of whoever has been in with a password, whose hash it was: where nobody has to prove
+// an address that may well be the owner. A mailbox alone is not to be enough for those.
+func (s *Service) dropFactors(ctx context.Context, tx *database.Tx, by access.Actor, u user.User, hash, reason string) error {
+	if hash != "" && !u.LastLoginAt.IsZero() {
+		return nil
+	}
 	held, err := role.Resolve(ctx, tx, by.Tenant, u.RoleIDs)
 	if err != nil || held.IsAdmin() || len(held.Permissions) > 0 {
 		return err

@@ -410,6 +410,10 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 		return again(w, r, &p.View, err, p)
 	}
 	err = s.DB.Write(ctx, func(tx *database.Tx) error {
+		before, _, err := password.Find(ctx, tx, v.by.Tenant, u.ID)
+		if err != nil {
+			return err
+		}
 		id, email, err := password.Reset(ctx, tx, v.by, token, hash)
 		if err != nil {
 			return err
@@ -424,7 +428,7 @@ func (s *Service) postReset(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if u.Email == email && !u.EmailVerified { // the link has proved it
-			if err := s.dropFactors(ctx, tx, userActor(v, u), u, "address_proved"); err != nil {
+			if err := s.dropFactors(ctx, tx, userActor(v, u), u, before, "address_proved"); err != nil {
 				return err
 			}
 			if _, err := s.Users.Update(ctx, tx, s.system(v), u.ID, user.Change{EmailVerified: new(true)}); err != nil {

@@ -193,7 +193,8 @@ func TestTheFirstProofOfAnUnusedAccountTakesSecondFactors(t *testing.T) {
 }
 
 // Whoever has the mailbox of an account does not get rid of a second factor that is not
-// younger than the address, nor of that of somebody who holds something in the tenant.
+// younger than the address, nor of that of somebody who holds something in the tenant or
+// has been in with a password.
 func TestTheFirstProofAsksForTheSecondFactor(t *testing.T) {
 	change := func(t *testing.T, b *bench, id string, c user.Change) {
 		t.Helper()
@@ -203,6 +204,11 @@ func TestTheFirstProofAsksForTheSecondFactor(t *testing.T) {
 		})
 	}
 	for name, owner := range map[string]func(t *testing.T, b *bench) mfa.Enrollment{
+		"of somebody with a password": func(t *testing.T, b *bench) mfa.Enrollment {
+			u := b.person(t, ann)
+			b.another().byPassword(t, ann)
+			return authenticator(t, b.World, u.ID)
+		},
 		"of an administrator": func(t *testing.T, b *bench) mfa.Enrollment {
 			u := b.person(t, ann)
 			change(t, b, u.ID, user.Change{RoleIDs: &[]string{b.Demo.Roles["developer"].ID}})
