@@ -157,26 +157,65 @@ func listOrganizations(ctx context.Context, db database.Reader, tenant, after st
 }
 
 // window is how many organizations a search walks through in list order before it asks
-// PostgreSQL's index of parts, which shows the first only when it has found all.
+// the index of parts. Where that fills the page, matches are so many that sorting what the
+// index finds would take longer.
 const window = 1000
+
+// few is what the matches are fewer than that SQLite takes from its index of parts.
+const few = 500
 
 // searchOrganizations finds the ids in an index first, which has all that it needs: in
 // list order, which ends when the page is full, or by parts, where matches are few.
 func searchOrganizations(ctx context.Context, db *database.DB, tenant, after, part string, limit int) ([]Organization, error) {
 	const here, matches = `FROM organizations WHERE tenant_id = $1 AND id > $2`, `search_key LIKE $3 ESCAPE '\'`
-	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(fold(part)) + "%"
-	read := func(with, hits string) ([]Organization, error) {
+	part = fold(part)
+	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(part) + "%"
+	read := func(with, hits string, more ...any) ([]Organization, error) {
 		rows, err := db.Query(ctx, with+`
 			SELECT `+columnsOfO+` FROM (SELECT id AS hit `+hits+` ORDER BY id LIMIT CAST($4 AS BIGINT)) AS hits
-			CROSS JOIN organizations o WHERE o.tenant_id = $1 AND o.id = hit ORDER BY o.id`, tenant, after, pattern, int64(limit))
+			CROSS JOIN organizations o WHERE o.tenant_id = $1 AND o.id = hit ORDER BY o.id`, append([]any{tenant, after, pattern, int64(limit)}, more...)...)
 		return database.Collect(rows, err, "search organizations", scanPlain)
-	}
-	if db.Engine() == database.SQLite {
-		return read("", here+` AND `+matches)
 	}
 	list, err := read("", fmt.Sprintf(`FROM (SELECT id, search_key %s ORDER BY id LIMIT %d) AS walked WHERE %s`, here, window, matches))
 	if err != nil || len(list) == limit {
 		return list, err
 	}
-	return read(`WITH found AS MATERIALIZED (SELECT id `+here+` AND `+matches+`)`, `FROM found`)
+	if db.Engine() == database.PostgreSQL {
+		return read(`WITH found AS MATERIALIZED (SELECT id `+here+` AND `+matches+`)`, `FROM found`)
+	}
+	words := partsOf(tenant, part)
+	if words == "" {
+		return read("", here+` AND `+matches)
+	}
+	var found int64
+	err = db.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 `+indexed+` LIMIT $4) AS found`, tenant, after, pattern, few, words).Scan(&found)
+	if err != nil {
+		return nil, fmt.Errorf("probe organization search: %w", err)
+	}
+	if found == few {
+		return read("", here+` AND `+matches)
+	}
+	return read("", indexed, words)
+}
+
+// indexed are the organizations that SQLite's index of parts names and that match.
+const indexed = `FROM organization_search_words CROSS JOIN organization_search s CROSS JOIN organizations o
+	WHERE o.tenant_id = $1 AND organization_search_words MATCH $5 AND s.entry = organization_search_words.rowid AND s.tenant_id = $1 AND o.id = s.organization_id AND o.id > $2 AND o.search_key LIKE $3 ESCAPE '\'`
+
+// partsOf asks SQLite's index for what begins with the mark of a tenant, see migration
+// 0105, and has the parts of three characters of a text; empty if the text is shorter.
+func partsOf(tenant, text string) string {
+	runes := []rune(text)
+	if len(runes) < 3 {
+		return ""
+	}
+	n := len(tenant)
+	all := []string{"\ue000" + tenant[n-2:], "\ue001" + tenant[n-4:n-2]}
+	for i := range len(runes) - 2 {
+		all = append(all, string(runes[i:i+3]))
+	}
+	for i, part := range all {
+		all[i] = `"` + strings.ReplaceAll(part, `"`, `""`) + `"`
+	}
+	return strings.Join(all, " AND ")
 }
