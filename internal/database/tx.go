@@ -288,20 +288,34 @@ type Scanner interface{ Scan(dest ...any) error }
 // Collect reads all rows of a query with scan and closes them. It takes the
 // query's error too, and wraps every error with doing.
 func Collect[T any](rows *Rows, err error, doing string, scan func(Scanner) (T, error)) ([]T, error) {
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
-	}
-	defer rows.Close()
 	var out []T
-	for rows.Next() {
+	err = each(rows, err, doing, func() error {
 		v, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", doing, err)
+		if err == nil {
+			out = append(out, v)
 		}
-		out = append(out, v)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// each calls read at each row and closes the rows. It is apart from Collect because what
+// is generic the compiler writes out once for each type.
+func each(rows *Rows, err error, doing string, read func() error) error {
+	if err == nil {
+		defer rows.Close()
+	}
+	for err == nil && rows.Next() {
+		err = read()
+	}
+	if err == nil {
+		err = errors.Join(rows.Err(), rows.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
 }

@@ -68,14 +68,21 @@ func Refuse(p *problem.Problem) Endpoint {
 // json.Unmarshaler takes the body whole. Out is encoded before the status is
 // written; if it has a method Header(http.Header) that adds to the answer's head.
 func JSON[In, Out any](status int, op func(ctx context.Context, by access.Actor, in In) (Out, error)) Endpoint {
-	in, out := reflect.TypeFor[In](), reflect.TypeFor[Out]()
+	return endpoint(status, reflect.TypeFor[In](), reflect.TypeFor[Out](), func(ctx context.Context, in any) (any, error) {
+		return op(ctx, ActorOf(ctx), *in.(*In))
+	})
+}
+
+// endpoint is what all of JSON have in common: call gets a pointer to an In. What is
+// generic the compiler writes out once for each operation.
+func endpoint(status int, in, out reflect.Type, call func(ctx context.Context, in any) (any, error)) Endpoint {
 	bind := binderFor(in)
 	handler := Handler(func(w http.ResponseWriter, r *http.Request) error {
-		var v In
-		if err := bind(r, reflect.ValueOf(&v)); err != nil {
+		v := reflect.New(in)
+		if err := bind(r, v); err != nil {
 			return err
 		}
-		result, err := op(r.Context(), ActorOf(r.Context()), v)
+		result, err := call(r.Context(), v.Interface())
 		if err != nil {
 			return err
 		}
