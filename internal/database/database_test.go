@@ -659,3 +659,37 @@ func TestDeleteTenantLeavesNothing(t *testing.T) {
 		}
 	})
 }
+
+// Behind a pooler that gives each transaction another connection nothing can be prepared.
+func TestPostgresWithoutPreparedStatements(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"cache_describe", "describe_exec", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			url := dbtest.URL(t, database.PostgreSQL)
+			separator := "?"
+			if strings.Contains(url, "?") {
+				separator = "&"
+			}
+			db, err := database.Open(t.Context(), url+separator+"default_query_exec_mode="+mode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			table(t, db)
+			write(t, db, func(tx *database.Tx) error {
+				_, err := tx.Exec(t.Context(), "INSERT INTO scratch (a, b, word, raw, yes) VALUES ($1, $2, $3, $4, $5), ($6, 0, NULL, NULL, NULL)", 1, int64(2), "three", []byte{4, 0, 5}, true, 2)
+				return err
+			})
+			isIn, words := db.Among("$2", []string{"two", "three"})
+			var word string
+			var raw []byte
+			var yes bool
+			if err := db.QueryRow(t.Context(), "SELECT word, raw, yes FROM scratch WHERE b = $1 AND word "+isIn, int64(2), words).Scan(&word, &raw, &yes); err != nil {
+				t.Fatal(err)
+			}
+			if word != "three" || string(raw) != "\x04\x00\x05" || !yes {
+				t.Errorf("got %q, %v, %t", word, raw, yes)
+			}
+		})
+	}
+}

@@ -31,8 +31,23 @@ func openPostgres(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	cfg.MaxConns = max(cfg.MaxConns, 16)
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	cfg.MinConns = 1 // opened at once, in the background
+	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		for _, p := range parameters {
+			conn.TypeMap().RegisterDefaultPgType(p.value, p.name)
+		}
+		return nil
+	}
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
+
+// parameters are the types of what statements are given. The driver has to know them
+// where it does not ask the server, which is so with default_query_exec_mode=exec or
+// simple_protocol in the address. Its own list, of all types and arrays of them, is left
+// out by the build tag nopgxregisterdefaulttypes, see the Makefile.
+var parameters = []struct {
+	value any
+	name  string
+}{{int64(0), "int8"}, {0, "int8"}, {"", "text"}, {false, "bool"}, {[]byte(nil), "bytea"}, {[]string(nil), "_text"}}
 
 // postgresTx is one transaction on one connection. BEGIN is not sent before the
 // first statement, and then together with it.
