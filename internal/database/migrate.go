@@ -1,7 +1,6 @@
 package database
 
 import (
-	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -9,9 +8,9 @@ import (
 	"io/fs"
 	"math"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -30,12 +29,10 @@ var Migrations embed.FS
 type migration struct {
 	version int64
 	name    string
-	text    string
+	file    string
 }
 
-var forEngine = regexp.MustCompile(`(?s)/\*(postgres|sqlite) (.*?)\*/`)
-
-// migrationsFor reads the steps for one engine in order.
+// migrationsFor lists the steps for one engine in order, which is that of their names.
 func migrationsFor(engine string) ([]migration, error) {
 	files, err := fs.Glob(Migrations, "migrations/*.sql")
 	if err != nil {
@@ -55,23 +52,22 @@ func migrationsFor(engine string) ([]migration, error) {
 		if err != nil {
 			return nil, fmt.Errorf("migration %s: the name does not start with a number", file)
 		}
-		text, err := Migrations.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		steps = append(steps, migration{version, name, textFor(engine, string(text))})
+		steps = append(steps, migration{version, name, file})
 	}
-	slices.SortFunc(steps, func(a, b migration) int { return cmp.Compare(a.version, b.version) })
 	return steps, nil
 }
 
-func textFor(engine, text string) string {
-	return forEngine.ReplaceAllStringFunc(text, func(comment string) string {
-		if m := forEngine.FindStringSubmatch(comment); m[1] == engine {
+var forEngine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?s)/\*(postgres|sqlite) (.*?)\*/`) })
+
+// text reads the step for one engine.
+func (m migration) text(engine string) (string, error) {
+	text, err := Migrations.ReadFile(m.file)
+	return forEngine().ReplaceAllStringFunc(string(text), func(comment string) string {
+		if m := forEngine().FindStringSubmatch(comment); m[1] == engine {
 			return m[2]
 		}
 		return ""
-	})
+	}), err
 }
 
 // Pending lists the names of the steps that Migrate would run.
@@ -172,7 +168,11 @@ func (db *DB) migratePostgres(ctx context.Context, steps []migration) error {
 			if done[m.version] {
 				continue
 			}
-			text := fmt.Sprintf("BEGIN;\n%s;\nINSERT INTO schema_migrations VALUES (%d, '%s', %d);\nCOMMIT", m.text, m.version, m.name, db.Now().UnixMilli())
+			text, err := m.text(PostgreSQL)
+			if err != nil {
+				return err
+			}
+			text = fmt.Sprintf("BEGIN;\n%s;\nINSERT INTO schema_migrations VALUES (%d, '%s', %d);\nCOMMIT", text, m.version, m.name, db.Now().UnixMilli())
 			if _, err := conn.Conn().PgConn().Exec(ctx, text).ReadAll(); err != nil {
 				conn.Exec(ctx, "ROLLBACK")
 				return fmt.Errorf("migration %s: %w", m.name, err)
@@ -189,14 +189,18 @@ func (db *DB) migrateSQLite(ctx context.Context, steps []migration) error {
 		return fmt.Errorf("create schema_migrations: %w", err)
 	}
 	for _, m := range steps {
-		err := db.write(ctx, math.MaxInt64, false, func(tx *Tx) error {
+		text, err := m.text(SQLite)
+		if err != nil {
+			return err
+		}
+		err = db.write(ctx, math.MaxInt64, false, func(tx *Tx) error {
 			n, err := tx.Exec(ctx, `
 				INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)
 				ON CONFLICT (version) DO NOTHING`, m.version, m.name, tx.Millis())
 			if err != nil || n == 0 {
 				return err
 			}
-			return tx.lite.script(ctx, m.text)
+			return tx.lite.script(ctx, text)
 		})
 		if err != nil {
 			return fmt.Errorf("migration %s: %w", m.name, err)
