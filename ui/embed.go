@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"io/fs"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -26,7 +27,8 @@ var files embed.FS
 // Pattern is where Serve belongs, in the form of http.ServeMux.
 const Pattern = "/ui/{version}/{file...}"
 
-var version = hashOf(files)
+// version is found when it is first asked for: the start of a server need not wait for it.
+var version = sync.OnceValue(func() string { return hashOf(files) })
 
 func hashOf(files fs.FS) string {
 	h := sha256.New()
@@ -51,7 +53,7 @@ func Path(name string) string {
 	if _, err := fs.Stat(files, name); err != nil {
 		panic(err)
 	}
-	return "/ui/" + version + "/" + name
+	return "/ui/" + version() + "/" + name
 }
 
 // Serve answers a request to Pattern, or returns fs.ErrNotExist. A request for
@@ -66,7 +68,7 @@ func Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fs.ErrNotExist
 	}
-	if r.PathValue("version") == version {
+	if r.PathValue("version") == version() {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))

@@ -242,6 +242,7 @@ func (a *App) mount() error {
 	a.mountMailbox()
 	a.mountTestIdP()
 	a.mountDocs()
+	a.Router.Ready()
 	proxies, err := parsePrefixes(a.Config.TrustedProxies)
 	if err != nil {
 		return err

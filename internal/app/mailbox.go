@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/notify"
@@ -162,9 +163,11 @@ type mailboxPage struct {
 //go:embed mailbox.html
 var mailboxHTML string
 
-var mailboxTemplate = template.Must(template.New("mailbox").Funcs(template.FuncMap{
-	"asset": ui.Path, "words": words, "excerpt": excerpt, "clock": func(t time.Time) string { return t.Format("Jan 2 15:04 UTC") },
-}).Parse(mailboxHTML))
+var mailboxTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("mailbox").Funcs(template.FuncMap{
+		"asset": ui.Path, "words": words, "excerpt": excerpt, "clock": func(t time.Time) string { return t.Format("Jan 2 15:04 UTC") },
+	}).Parse(mailboxHTML))
+})
 
 func (a *App) writeMailbox(w http.ResponseWriter, r *http.Request, page mailboxPage) error {
 	t, err := a.Tenants.ByID(r.Context(), web.ActorOf(r.Context()).Tenant)
@@ -174,7 +177,7 @@ func (a *App) writeMailbox(w http.ResponseWriter, r *http.Request, page mailboxP
 	page.Tenant, page.URL = t.Name, a.Config.PublicURL+mailboxPath
 	page.SendsMail, page.SendsSMS = a.Config.SMTPURL != "", a.Config.SMSProvider != ""
 	var b bytes.Buffer
-	if err := mailboxTemplate.Execute(&b, page); err != nil {
+	if err := mailboxTemplate().Execute(&b, page); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -16,6 +16,7 @@ package device
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -38,12 +39,12 @@ type Client struct {
 
 // shortName is what the name of a program looks like that nobody knows: one word or
 // two, and no message to anybody.
-var shortName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,20}( [A-Za-z0-9._-]{1,12})?$`)
+var shortName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._-]{1,20}( [A-Za-z0-9._-]{1,12})?$`) })
 
 // Describe reads a User-Agent header. It takes whatever a stranger sends.
 func Describe(userAgent string) Client {
 	ua := useragent.Parse(printable(userAgent, maxHeader))
-	if ua.OS == "" && !shortName.MatchString(ua.Name) { // not in the tables: the text is the sender's own, and ends up in mails
+	if ua.OS == "" && !shortName().MatchString(ua.Name) { // not in the tables: the text is the sender's own, and ends up in mails
 		ua.Name = ""
 	}
 	return Client{

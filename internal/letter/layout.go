@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"html/template"
 	"strings"
+	"sync"
 )
 
 //go:embed layout.html
@@ -11,7 +12,7 @@ var layoutText string
 
 // layout is the one form of all mails: tables and inline styles, which is what every
 // mail program understands, and one style block for dark screens, which some ignore.
-var layout = template.Must(template.New("layout").Parse(layoutText))
+var layout = sync.OnceValue(func() *template.Template { return template.Must(template.New("layout").Parse(layoutText)) })
 
 // A sheet is what the layout shows.
 type sheet struct {
@@ -39,7 +40,7 @@ func (w words) html() (string, error) {
 		s.Logo = w.Brand.LogoURL
 	}
 	var b strings.Builder
-	err := layout.Execute(&b, s)
+	err := layout().Execute(&b, s)
 	return b.String(), err
 }
 

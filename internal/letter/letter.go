@@ -134,13 +134,13 @@ func (l Letter) Message() (notify.Message, error) {
 	return m, nil
 }
 
-var codeForm = regexp.MustCompile(`^[0-9A-Za-z-]{4,16}$`)
+var codeForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9A-Za-z-]{4,16}$`) })
 
 func (l Letter) check() error {
 	if texts()["en"][string(l.Kind)+".sms"] == "" {
 		return fmt.Errorf("there is no such kind")
 	}
-	if l.Code != "" && !codeForm.MatchString(l.Code) {
+	if l.Code != "" && !codeForm().MatchString(l.Code) {
 		return fmt.Errorf("the code is not one")
 	}
 	if l.Link != "" && !isWebAddress(l.Link) {

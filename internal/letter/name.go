@@ -3,6 +3,7 @@ package letter
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
@@ -11,20 +12,20 @@ import (
 var (
 	// Ways of writing an address that lead somewhere, or that a mail program makes a
 	// link of. A dot may be an ideographic one, which browsers take too.
-	address = regexp.MustCompile(`(?i)://|^\W*www\.|@|[.。]\pL[^\s]*/`)
-	domain  = regexp.MustCompile(`[\pL\pN-][.。]\pL{2,}`)
+	address = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)://|^\W*www\.|@|[.。]\pL[^\s]*/`) })
+	domain  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[\pL\pN-][.。]\pL{2,}`) })
 )
 
 // brandName makes the name of a tenant fit for a mail: at most so many characters on
 // one line, without addresses. "Example.com" may be what a company is called.
 func brandName(s string, most int) string {
-	return plain(s, most, func(word string) bool { return address.MatchString(word) })
+	return plain(s, most, func(word string) bool { return address().MatchString(word) })
 }
 
 // foreignName is brandName for a name that anybody may have chosen, such as that of
 // an application which registered itself. It loses bare domains too.
 func foreignName(s string, most int) string {
-	return plain(s, most, func(word string) bool { return address.MatchString(word) || domain.MatchString(word) })
+	return plain(s, most, func(word string) bool { return address().MatchString(word) || domain().MatchString(word) })
 }
 
 func plain(s string, most int, drop func(word string) bool) string {

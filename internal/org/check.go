@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -30,7 +31,7 @@ const (
 )
 
 var (
-	slugForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	slugForm  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) })
 	colorForm = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 )
 
@@ -40,7 +41,7 @@ func (s *Service) check(ctx context.Context, db database.Reader, by access.Actor
 	if err := o.checkTexts(); err != nil {
 		return err
 	}
-	if o.Slug != old.Slug && (!slugForm.MatchString(o.Slug) || secret.IsID(o.Slug)) {
+	if o.Slug != old.Slug && (!slugForm().MatchString(o.Slug) || secret.IsID(o.Slug)) {
 		return ErrInvalid.Saying("A slug has 1 to 63 lower-case letters, digits and hyphens, and is not in the form of an id.").In("slug")
 	}
 	if err := o.checkMetadata(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -175,10 +176,10 @@ func (p Provider) CheckIssuer(iss string) error {
 const tenantPart = "{tenantid}"
 
 // directoryForm is the id of a directory of Microsoft.
-var directoryForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+var directoryForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`) })
 
 // IsDirectory reports whether s is the id of a directory.
-func IsDirectory(s string) bool { return directoryForm.MatchString(s) }
+func IsDirectory(s string) bool { return directoryForm().MatchString(s) }
 
 // IsPattern reports whether an issuer stands for many.
 func IsPattern(issuer string) bool { return strings.Contains(issuer, tenantPart) }
@@ -194,7 +195,7 @@ func matches(pattern, issuer, directory string) bool {
 	if ok {
 		id, ok = strings.CutSuffix(id, after)
 	}
-	return ok && directoryForm.MatchString(id) && (directory == "" || directory == id)
+	return ok && directoryForm().MatchString(id) && (directory == "" || directory == id)
 }
 
 // through sends the requests of a library by the guarded client.

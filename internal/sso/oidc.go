@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -48,11 +49,13 @@ func (c Connection) client() rp.Client {
 
 // manyForm are the issuers of Microsoft Entra ID that stand for all directories. Their
 // documents name {tenantid} as issuer, and each token its own.
-var manyForm = regexp.MustCompile(`^(https?://[^/]+)/(?:common|organizations)/v2\.0/?$`)
+var manyForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(https?://[^/]+)/(?:common|organizations)/v2\.0/?$`)
+})
 
 // manyOf is the pattern of an issuer that stands for all directories.
 func manyOf(issuer string) (pattern string, ok bool) {
-	m := manyForm.FindStringSubmatch(issuer)
+	m := manyForm().FindStringSubmatch(issuer)
 	if m == nil {
 		return "", false
 	}

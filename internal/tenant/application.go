@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
@@ -135,7 +136,7 @@ func isHost(u *url.URL) bool {
 	return err == nil && n > 0
 }
 
-var privateScheme = regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z0-9-]+)+$`)
+var privateScheme = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z0-9-]+)+$`) })
 
 // isPrivateScheme reports whether a scheme is a domain name in reverse, RFC 8252
 // section 7.1. Schemes that programs run or open have no such relatives: "data.x"
@@ -146,7 +147,7 @@ func isPrivateScheme(scheme string) bool {
 	case "about", "blob", "data", "file", "ftp", "http", "https", "javascript", "vbscript", "ws", "wss":
 		return false
 	}
-	return privateScheme.MatchString(scheme)
+	return privateScheme().MatchString(scheme)
 }
 
 func isLoopback(host string) bool { return host == "localhost" || host == "127.0.0.1" || host == "::1" }

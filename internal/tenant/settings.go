@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -325,7 +326,9 @@ func (m MFA) rank() int {
 	return slices.Index([]string{MFAOff, MFAOptional, MFARequired}, cmp.Or(m.Mode, MFAOptional))
 }
 
-var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var domainForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+})
 
 // checkPasskeyDomain refuses domains that tenants share: passkeys that are for the
 // installation's domain could be asked for by the pages of all of them.
@@ -335,7 +338,7 @@ func (s *Service) checkPasskeyDomain(t Tenant, domain string) error {
 	}
 	own := domain == t.Slug+"."+s.BaseHost || domain == s.BaseHost && t.Slug == s.Default
 	common := domain == s.BaseHost || strings.HasSuffix(s.BaseHost, "."+domain) || strings.HasSuffix(domain, "."+s.BaseHost)
-	if !domainForm.MatchString(domain) || common && !own {
+	if !domainForm().MatchString(domain) || common && !own {
 		return ErrSettings.Saying("It is a domain of the tenant's own, in small letters: its host, or one that its host is below.").In("sign_in.passkey_domain")
 	}
 	return nil
@@ -343,7 +346,7 @@ func (s *Service) checkPasskeyDomain(t Tenant, domain string) error {
 
 var (
 	colorForm    = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
-	languageForm = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$`)
+	languageForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$`) })
 )
 
 // Limits of settings, in bytes and in number.
@@ -370,7 +373,7 @@ func (b Branding) check() error {
 			return ErrSettings.Saying("It has at most %d bytes and no control characters.", maxSettingText).In("branding." + field)
 		}
 	}
-	if b.Language != "" && (len(b.Language) > 35 || !languageForm.MatchString(b.Language)) {
+	if b.Language != "" && (len(b.Language) > 35 || !languageForm().MatchString(b.Language)) {
 		return ErrSettings.Saying("A language looks like de or pt-BR.").In("branding.language")
 	}
 	return nil

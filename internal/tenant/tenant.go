@@ -122,7 +122,7 @@ type Service struct {
 	noteAgain time.Time  // when to try again after a failure
 }
 
-var slugForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var slugForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) })
 
 // Reserved labels are hosts the installation may want for itself.
 var reserved = map[string]bool{"www": true, "api": true, "mail": true, "localhost": true}
@@ -132,7 +132,7 @@ func (s *Service) Create(ctx context.Context, tx *database.Tx, by access.Actor, 
 	if err := by.Require(access.TenantsWrite); err != nil {
 		return Tenant{}, err
 	}
-	if !slugForm.MatchString(slug) || reserved[slug] {
+	if !slugForm().MatchString(slug) || reserved[slug] {
 		return Tenant{}, ErrInvalid
 	}
 	if kind != KindAST {
@@ -217,7 +217,7 @@ func (s *Service) List(ctx context.Context, db database.Reader, by access.Actor)
 // BySlug returns the tenant of that slug, at most a second old.
 func (s *Service) BySlug(ctx context.Context, slug string) (Tenant, error) {
 	return s.tenants.Get(s.DB.Now(), "slug "+slug, func() (Tenant, error) {
-		if !slugForm.MatchString(slug) { // it comes from hosts and addresses, and may be no text at all
+		if !slugForm().MatchString(slug) { // it comes from hosts and addresses, and may be no text at all
 			return Tenant{}, ErrNotFound
 		}
 		return findTenant(ctx, s.DB, "slug", slug)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -340,7 +341,9 @@ func readFirebase(raw []byte, o *Options) (Record, error) {
 	return r, err
 }
 
-var isUUID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`).MatchString
+var isUUID = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+})
 
 var cognitoAttributes = []string{"middle_name", "nickname", "preferred_username", "profile", "picture", "website", "gender", "birthdate", "zoneinfo", "locale", "address"}
 
@@ -369,7 +372,7 @@ func readCognito(row csvRow, _ *Options) (Record, error) {
 		}
 	}
 	id := text("sub")
-	if isUUID(r.Username) { // a pool where people sign in with their address
+	if isUUID().MatchString(r.Username) { // a pool where people sign in with their address
 		r.Username, id = "", r.Username
 	}
 	dropTwin(&r)

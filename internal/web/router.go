@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/problem"
@@ -58,26 +59,41 @@ type OneOf []any
 // A Router finds the route for a request. It is built at start-up and then only
 // read.
 type Router struct {
+	routes []*Route
 	mux    http.ServeMux
-	routes []Route
+	ready  sync.Once
 }
 
-// Add registers a route.
-func (ro *Router) Add(route Route) {
-	for _, path := range route.Paths {
-		ro.mux.Handle(route.Method+" "+path, guard(route))
-	}
-	ro.routes = append(ro.routes, route)
+// Add adds a route. It must not be called once requests come.
+func (ro *Router) Add(route Route) { ro.routes = append(ro.routes, &route) }
+
+// Ready registers what was added. The first request does if nobody has called it. It
+// panics if two routes can not be told apart. All are registered from one place because
+// http.ServeMux looks up its caller for each, whose tables are then read but once.
+func (ro *Router) Ready() {
+	ro.ready.Do(func() {
+		for _, route := range ro.routes {
+			for _, path := range route.Paths {
+				ro.mux.Handle(route.Method+" "+path, guard(route))
+			}
+		}
+	})
 }
 
 // Routes lists what was added, in order.
-func (ro *Router) Routes() []Route { return ro.routes }
+func (ro *Router) Routes() []Route {
+	out := make([]Route, len(ro.routes))
+	for i, route := range ro.routes {
+		out[i] = *route
+	}
+	return out
+}
 
 // guard lets nobody through to a route that is not public without a valid key or
 // token. What the key allows is the operation's business.
-func guard(route Route) http.Handler {
+func guard(route *Route) http.Handler {
 	if route.Public {
-		return route
+		return route.Handler
 	}
 	return Handler(func(w http.ResponseWriter, r *http.Request) error {
 		rec := Of(r.Context())
@@ -87,7 +103,7 @@ func guard(route Route) http.Handler {
 		if rec.Actor.IsVisitor() {
 			return ErrNobody
 		}
-		route.ServeHTTP(w, r)
+		route.Handler.ServeHTTP(w, r)
 		return nil
 	})
 }
@@ -95,6 +111,7 @@ func guard(route Route) http.Handler {
 var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 func (ro *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ro.Ready()
 	handler, pattern := ro.mux.Handler(r)
 	Of(r.Context()).route = pattern
 	switch {
