@@ -237,8 +237,7 @@ func TestSweepNamesLosesNobody(t *testing.T) {
 				}
 			})
 		}
-		until := time.Now().Add(2 * time.Second)
-		for i := 0; time.Now().Before(until); i++ {
+		for i := range 40 {
 			name := []string{"Ann", "Bob", "Cem"}[i%3]
 			b.update(t, u.ID, user.Change{FirstName: &name})
 			for range 3 {
@@ -250,4 +249,69 @@ func TestSweepNamesLosesNobody(t *testing.T) {
 		stop()
 		wg.Wait()
 	})
+}
+
+// PostgreSQL lets others write while the sweep does. A sweep that is held up at a name,
+// after it saw that nobody has it, must not remove it once somebody has.
+func TestSweepNamesWaitsForIndexers(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		if b.DB.Engine() != database.PostgreSQL {
+			return // has one writer at a time
+		}
+		u := b.create(t, user.User{Username: "a", FirstName: "Ann"})
+		b.index(t)
+		b.update(t, u.ID, user.Change{FirstName: ptr("Bob")})
+		b.index(t)
+		var wg sync.WaitGroup
+		err := b.DB.Write(t.Context(), func(tx *database.Tx) error {
+			var name string
+			if err := tx.QueryRow(t.Context(), "SELECT name FROM user_names WHERE tenant_id = $1 AND name = 'ann' FOR UPDATE", tenantA).Scan(&name); err != nil {
+				return err
+			}
+			wg.Go(func() {
+				if err := user.SweepNames(t.Context(), b.DB); err != nil {
+					t.Error(err)
+				}
+			})
+			b.awaitWaiting(t, "DELETE FROM user_names", nil)
+			b.update(t, u.ID, user.Change{FirstName: ptr("Ann")})
+			indexed := make(chan struct{})
+			wg.Go(func() {
+				defer close(indexed)
+				if _, err := (&user.Indexer{DB: b.DB, Log: slog.New(slog.DiscardHandler)}).Step(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+			b.awaitWaiting(t, "INSERT INTO user_names", indexed)
+			return nil
+		})
+		wg.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.index(t)
+		b.wantNamed(t, "ann", "a")
+	})
+}
+
+// awaitWaiting returns when a statement waits for a lock, or over is closed.
+func (b *bench) awaitWaiting(t *testing.T, statement string, over <-chan struct{}) {
+	t.Helper()
+	for {
+		var waiting int64
+		err := b.DB.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1", "%"+statement+"%").Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-over:
+			return
+		case <-t.Context().Done():
+			t.Fatal("nobody waits: " + statement)
+		case <-time.After(5 * time.Millisecond):
+			if waiting > 0 {
+				return
+			}
+		}
+	}
 }
