@@ -57,7 +57,7 @@ func (s *Service) mountAccount(r *web.Router) {
 		{"POST", page.ProfilePath, "Form: one's name", s.own(page.ProfilePath, s.postProfile), problems{page.ErrForm, user.ErrInvalid}},
 		{"GET", page.PasswordPath, "Page: one's password", s.own(page.PasswordPath, s.pageOwnPassword), problems{ErrNotOffered}},
 		{"POST", page.PasswordPath, "Form: another password, or the first", s.own(page.PasswordPath, s.postOwnPassword),
-			append(problems{page.ErrForm, ErrNotOffered, ErrCredentials, password.ErrChanged, ratelimit.ErrLimited}, password.Problems...)},
+			append(problems{page.ErrForm, ErrNotOffered, ErrCredentials, ErrUnproved, password.ErrChanged, ratelimit.ErrLimited}, password.Problems...)},
 		{"GET", page.SessionsPath, "Page: where one is signed in", s.own(page.SessionsPath, s.pageSessions), nil},
 		{"POST", pathEndSession, "Form: sign out somewhere", s.own(page.SessionsPath, s.postEndSession), problems{page.ErrForm}},
 		{"POST", pathEndOthers, "Form: sign out everywhere else", s.own(page.SessionsPath, s.postEndOthers), problems{page.ErrForm}},

@@ -37,7 +37,9 @@ func (s *Service) ownPasswordPage(o *owner, has bool) *page.AccountPassword {
 	return &page.AccountPassword{AccountView: s.accountView(o), Has: has, MinLength: s.policy(o.tenant.Settings.SignIn).MinLength, Action: page.PasswordPath, ForgotURL: pathForgot}
 }
 
-// postOwnPassword sets the password. The user stays signed in here and nowhere else.
+// postOwnPassword sets the password. The user stays signed in here and nowhere else. Who is
+// in an account whose address nobody has proved gets no first one: a password in it comes
+// from an administrator, see dropFactors.
 func (s *Service) postOwnPassword(w http.ResponseWriter, r *http.Request, o *owner) error {
 	ctx := r.Context()
 	if o.tenant.Settings.SignIn.NoPassword {
@@ -50,6 +52,10 @@ func (s *Service) postOwnPassword(w http.ResponseWriter, r *http.Request, o *own
 	if old == "" {
 		if asked, err := s.askAgain(w, r, o, page.PasswordPath); asked || err != nil {
 			return err
+		}
+		if o.user.Email != "" && !o.user.EmailVerified {
+			p := s.ownPasswordPage(o, false)
+			return again(w, r, &p.View, ErrUnproved, p)
 		}
 	}
 	in, err := s.changePassword(ctx, o, old, r.PostFormValue("current_password"), r.PostFormValue("password"))

@@ -605,7 +605,8 @@ func (s *Service) firstProof(ctx context.Context, tx *database.Tx, v *visit, m u
 // out. Older ones are of somebody who was there before the address, and stay; so do those
 // of whoever holds something in the whole tenant, which no stranger can have given them,
 // and of whoever has been in with a password, whose hash it was: where nobody has to prove
-// an address that may well be the owner. A mailbox alone is not to be enough for those.
+// an address that may well be the owner, for only an administrator gives such an account
+// its first one. A mailbox alone is not to be enough for those.
 func (s *Service) dropFactors(ctx context.Context, tx *database.Tx, by access.Actor, u user.User, hash, reason string) error {
 	if hash != "" && !u.LastLoginAt.IsZero() {
 		return nil

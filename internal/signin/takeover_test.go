@@ -182,6 +182,24 @@ func TestTheFirstProofTakesWhatKeepsTheOwnerOut(t *testing.T) {
 	}
 }
 
+// Whoever is in an account for an address that is not theirs does not make themselves
+// somebody with a password, whose second factor would stay.
+func TestAnUnprovedAccountGetsNoFirstPassword(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.spa(t)
+		evil := b.enterprise(t, org.Organization{AllowOutside: true}, false, map[string]any{"email": ann})
+		mallory := b.another()
+		codeOf(t, mallory.byButton(t, evil))
+		u, _ := b.user(t, ann)
+		mallory.Submit(t, mallory.Get(t, "/account/password"), "/account/password", "password", goodPass).
+			Want(t, http.StatusForbidden).WantText(t, "Confirm the e-mail address of this account first")
+		(&account{w: b.World, id: u.ID, mail: ann, Browser: mallory.Browser}).withApp(t)
+		b.byCode(t, ann)
+		b.wantIn(t, true)
+		mallory.wantIn(t, false)
+	})
+}
+
 // Whoever set up a second factor need never have been in.
 func TestTheFirstProofOfAnUnusedAccountTakesSecondFactors(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
