@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
@@ -68,7 +69,6 @@ func (s *Service) pageInvitation(w http.ResponseWriter, r *http.Request) error {
 	if token == "" {
 		token = carried(r)
 	}
-	v.view.Here = "" // it holds the token
 	p, _, err := s.invitationPage(r.Context(), v, token)
 	if err != nil {
 		return err
@@ -82,6 +82,7 @@ func (s *Service) invitationPage(ctx context.Context, v *visit, token string) (*
 		return nil, in, err
 	}
 	v.view.Brand = brandOf(v.view.Brand, o)
+	v.view.Here = pathInvitation + "?token=" + url.QueryEscape(token) // as in the link of the mail
 	p := &page.Invitation{View: v.view, Organization: organizationOf(o), Address: in.Email, Token: token, Action: pathInvitation}
 	if len(v.sessions) == 0 {
 		return p, in, nil

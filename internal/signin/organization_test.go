@@ -561,7 +561,14 @@ func TestInvitations(t *testing.T) {
 			acme := b.company(t, "Acme", org.Policy{})
 			u := b.person(t, ann)
 			b.Submit(t, b.identify(t, ann), "/signin/code", "code", b.Code(t, ann))
-			p := b.Get(t, invite(t, b, acme, ann)).WantText(t, "Join Acme", "Join as "+ann)
+			link := invite(t, b, acme, ann)
+			p := b.Get(t, link).WantText(t, "Join Acme", "Join as "+ann)
+			i := slices.IndexFunc(p.Links(), func(link string) bool { return strings.Contains(link, "lang=de") })
+			if i < 0 {
+				t.Fatal("no other language is offered")
+			}
+			b.Get(t, p.Links()[i]).WantText(t, "Acme beitreten", ann)
+			p = b.Get(t, link+"&lang=en")
 			if isMember(t, b, acme, u.ID) {
 				t.Fatal("opening the link joins")
 			}
