@@ -22,6 +22,10 @@ import (
 // judged by the user's own row.
 const maxNames = 200
 
+// maxRead is how many names SQLite, which has no index of their parts, may read to find
+// those. Of a tenant with more of them each match is judged by the user's own row too.
+const maxRead = 10_000
+
 // withNames is the selection of a filter that asks for a part of one name: of the users
 // who have one of the whole names that the part is in. It is nil if the filter asks for
 // something else, or the names are too many.
@@ -34,6 +38,9 @@ func (s *Service) withNames(ctx context.Context, db database.Reader, tenant stri
 	if f.FirstName != "" && f.LastName != "" || f.Search != "" || part == "" || len(part) > maxName {
 		return nil, nil
 	}
+	if many, err := s.hasManyNames(ctx, db, tenant, field); many || err != nil {
+		return nil, err
+	}
 	names, err := s.namesLike(ctx, db, tenant, field, part)
 	if err != nil || len(names) > maxNames {
 		return nil, err
@@ -44,6 +51,19 @@ func (s *Service) withNames(ctx context.Context, db database.Reader, tenant stri
 	sel.nameField, sel.isNamed = "u."+field, sel.number("u."+field+" "+cond, arg)
 	sel.names = len(sel.args)
 	return sel, nil
+}
+
+// hasManyNames reports whether a tenant's names are more than SQLite may read.
+func (s *Service) hasManyNames(ctx context.Context, db database.Reader, tenant, field string) (bool, error) {
+	if s.DB.Engine() != database.SQLite {
+		return false, nil
+	}
+	var n int64
+	err := db.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM user_names WHERE tenant_id = $1 AND field = $2 LIMIT CAST($3 AS BIGINT)) AS known", tenant, field, int64(maxRead+1)).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("weigh names: %w", err)
+	}
+	return n > maxRead, nil
 }
 
 // namesLike returns the whole names that part is in, and at least one more than maxNames
