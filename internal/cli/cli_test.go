@@ -36,8 +36,7 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "cardea")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "nopgxregisterdefaulttypes", "-ldflags", "-s -w -funcalign 16 -X main.version=v0.0.0-test", "-o", binary, "../../cmd/cardea")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("make", "-s", "-C", "../..", "build", "program="+binary, "version=v0.0.0-test")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
 		return 1

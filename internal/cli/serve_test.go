@@ -525,7 +525,7 @@ func TestTheBinaryStaysSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if limit := int64(33 << 20); info.Size() > limit { // the goal of 30 MiB is missed since organizations came, see docs/performance.md
+	if limit := int64(30 << 20); info.Size() > limit {
 		t.Errorf("it has %d bytes, want at most %d", info.Size(), limit)
 	}
 }

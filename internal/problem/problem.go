@@ -62,9 +62,7 @@ func New(k Kind, code, message string) *Problem {
 	p := &Problem{Kind: k, Code: code, Message: message}
 	declared.Lock()
 	defer declared.Unlock()
-	if !slices.ContainsFunc(declared.list, p.sameCode) {
-		declared.list = append(declared.list, p)
-	}
+	declared.list = append(declared.list, p)
 	return p
 }
 
@@ -74,14 +72,13 @@ var declared struct {
 	list []*Problem
 }
 
-func (p *Problem) sameCode(q *Problem) bool { return p.Code == q.Code }
-
 // All lists every declared problem by code; of those that share a code, the one
 // that was declared first.
 func All() []*Problem {
 	declared.Lock()
 	defer declared.Unlock()
-	return slices.SortedFunc(slices.Values(declared.list), func(p, q *Problem) int { return strings.Compare(p.Code, q.Code) })
+	all := slices.SortedStableFunc(slices.Values(declared.list), func(p, q *Problem) int { return strings.Compare(p.Code, q.Code) })
+	return slices.CompactFunc(all, func(p, q *Problem) bool { return p.Code == q.Code })
 }
 
 // Because returns a copy of p that remembers why it happened. The cause is for
@@ -94,6 +91,8 @@ func (p *Problem) Because(format string, args ...any) *Problem {
 
 // Saying returns a copy of p with a message that fits this case better. It must
 // not repeat what the caller sent, unless that can not be a secret.
+//
+//go:noinline // it is called in hundreds of places, each of which would hold the copying
 func (p *Problem) Saying(format string, args ...any) *Problem {
 	q := *p
 	q.Message = fmt.Sprintf(format, args...)
@@ -101,6 +100,8 @@ func (p *Problem) Saying(format string, args ...any) *Problem {
 }
 
 // In returns a copy of p that blames the named field of the request.
+//
+//go:noinline // as Saying
 func (p *Problem) In(field string) *Problem {
 	q := *p
 	q.Fields = append(q.Fields[:len(q.Fields):len(q.Fields)], Field{field, p.Message})
