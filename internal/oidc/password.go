@@ -85,6 +85,9 @@ func (s *Service) enter(ctx context.Context, c call, checked signin.Checked, q r
 			return err
 		}
 		proof := session.Proof{AMR: []string{"pwd"}, ACR: signin.ACROneFactor, At: tx.Now, Ways: checked.Ways, Entry: into}
+		if err := s.SignIn.StillProves(ctx, tx, c.by.Tenant, id, checked.Hash); err != nil {
+			return err
+		}
 		in, _, err := s.Sessions.Start(ctx, tx, c.by, id, c.app.ID, proof, from, session.SessionLifetimes)
 		if err != nil {
 			return err
@@ -95,8 +98,8 @@ func (s *Service) enter(ctx context.Context, c call, checked signin.Checked, q r
 		}, life)
 		return err
 	})
-	if errors.Is(err, session.ErrNotFound) {
-		return g, errCredentials.Because("the user is gone")
+	if errors.Is(err, session.ErrNotFound) || errors.Is(err, password.ErrChanged) {
+		return g, errCredentials.Because("the user or the password is gone: %w", err)
 	}
 	if err != nil {
 		return g, fmt.Errorf("sign in by password grant: %w", err)

@@ -462,6 +462,47 @@ func TestPasswordGrant(t *testing.T) {
 	})
 }
 
+// Whoever knows the old password and sends it at the very moment at which another one takes
+// its place has nothing.
+func TestPasswordGrantDoesNotOutlastThePassword(t *testing.T) {
+	withProvider(t, func(t *testing.T, p *provider) {
+		ann := p.ann(t)
+		a := p.app(t, tenant.OAuth{AuthMethod: tenant.AuthNone, GrantTypes: []string{tenant.GrantPassword, tenant.GrantRefresh}})
+		const path, intruders = "/auth/realms/demo/protocol/openid-connect/token", 4
+		for round := range 5 {
+			old, next := annSecret, fmt.Sprintf("quite another long phrase %d", round)
+			if round > 0 {
+				old = fmt.Sprintf("quite another long phrase %d", round-1)
+			}
+			hash, err := p.Hasher.Hash(t.Context(), next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got [intruders]apptest.Answer
+			var all sync.WaitGroup
+			for i := range got {
+				all.Go(func() {
+					got[i] = p.post(t, path, "grant_type", "password", "client_id", a.ClientID, "username", annMail, "password", old, "scope", "openid")
+				})
+			}
+			p.Write(t, func(ctx context.Context, tx *database.Tx) error {
+				if err := password.Set(ctx, tx, access.System(p.Demo.ID), ann.ID, hash, false); err != nil {
+					return err
+				}
+				_, err := p.SignIn.EndSessions(ctx, tx, access.System(p.Demo.ID), ann.ID, "password_reset")
+				return err
+			})
+			all.Wait()
+			p.later()
+			for _, answer := range got {
+				if answer.Status == http.StatusOK {
+					wantOAuth(t, p.post(t, path, "grant_type", "refresh_token", "client_id", a.ClientID, "refresh_token", wantTokens(t, answer).Refresh), 400, "invalid_grant")
+				}
+			}
+		}
+	})
+}
+
 // An imported password that is worth little is to be changed where there is a page for it.
 // Here there is none, and nobody is locked out by having moved.
 func TestPasswordGrantTakesImportedPasswords(t *testing.T) {

@@ -76,7 +76,7 @@ func (s *Service) changePassword(ctx context.Context, o *owner, old, given, want
 	shown := o.proof()
 	var uses []ratelimit.Use
 	if old != "" {
-		if old, uses, err = s.proveOld(ctx, o, old, given); err != nil {
+		if old, uses, err = s.proveOld(ctx, o, given); err != nil {
 			return in, err
 		}
 		shown = session.Proof{AMR: amrOf(methodPassword), ACR: o.in.ACR, At: s.DB.Now()}
@@ -110,26 +110,18 @@ func (s *Service) changePassword(ctx context.Context, o *owner, old, given, want
 
 // proveOld counts a try at the current password and returns the hash it was proved
 // against, which a change goes by: not the one before if it has just been upgraded.
-func (s *Service) proveOld(ctx context.Context, o *owner, old, given string) (string, []ratelimit.Use, error) {
-	uses, err := s.checkPassword(ctx, o.visit, o.user.Login(), o.user, given)
-	if err != nil {
-		later := s.DB.Write(ctx, func(tx *database.Tx) error {
-			return audit.Append(tx, o.self(), audit.Event{Action: "password.changed", Target: "user", TargetID: o.user.ID, Result: audit.Failure, Reason: reasonOf(err)})
-		})
-		if later != nil {
-			return "", nil, later
-		}
-		return "", nil, inForm(err, "password", "current_password")
+func (s *Service) proveOld(ctx context.Context, o *owner, given string) (string, []ratelimit.Use, error) {
+	hash, uses, err := s.checkPassword(ctx, o.visit, o.user.Login(), o.user, given)
+	if err == nil {
+		return hash, uses, nil
 	}
-	now, _, err := password.Find(ctx, s.DB, o.by.Tenant, o.user.ID)
-	if err != nil || now == old {
-		return now, uses, err
+	later := s.DB.Write(ctx, func(tx *database.Tx) error {
+		return audit.Append(tx, o.self(), audit.Event{Action: "password.changed", Target: "user", TargetID: o.user.ID, Result: audit.Failure, Reason: reasonOf(err)})
+	})
+	if later != nil {
+		return "", nil, later
 	}
-	ok, _, err := s.Hasher.Verify(ctx, now, given)
-	if err == nil && !ok {
-		err = password.ErrChanged
-	}
-	return now, uses, err
+	return "", nil, inForm(err, "password", "current_password")
 }
 
 // endElsewhere ends all that the user is signed in with, and all that applications hold

@@ -675,3 +675,38 @@ func TestWrongIdentifiersAreTold(t *testing.T) {
 		}
 	})
 }
+
+// Whoever knows the old password and signs in with it at the very moment at which its owner
+// sets another one is out.
+func TestSignInsDoNotOutlastThePasswordTheyProved(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.person(t, ann)
+		const intruders = 4
+		for round := range 5 {
+			old, next := secret, fmt.Sprintf("quite another long phrase %d", round)
+			if round > 0 {
+				old = fmt.Sprintf("quite another long phrase %d", round-1)
+			}
+			b.Clock.Advance(time.Hour)
+			b.Submit(t, b.Get(t, "/signin/forgot"), "/signin/forgot", "identifier", ann)
+			reset := b.Get(t, b.Link(t, ann))
+			var all [intruders]*bench
+			var pages [intruders]apptest.Page
+			for i := range all {
+				all[i] = b.another()
+				pages[i] = all[i].passwordPage(t, ann)
+			}
+			atOnce(intruders+1, func(i int) {
+				if i == intruders {
+					b.Submit(t, reset, "/signin/reset", "password", next).At(t, "/signin")
+					return
+				}
+				all[i].Submit(t, pages[i], "/signin/password", "password", old)
+			})
+			b.Clock.Advance(2 * time.Second)
+			for i := range all {
+				all[i].wantIn(t, false)
+			}
+		}
+	})
+}

@@ -31,7 +31,7 @@ func (s *Service) Mount(r *web.Router) {
 		{"POST", pathCode, "Form: the code from a message", s.form(s.postCode), problems{page.ErrForm, ErrAttempt, passwordless.ErrCode, ErrDisabled, ErrCredentials, ratelimit.ErrLimited}},
 		{"POST", pathResend, "Form: send a message again", s.form(s.postResend), problems{page.ErrForm, ErrAttempt, ErrNotOffered, ratelimit.ErrLimited}},
 		{"GET", pathPassword, "Page: password", s.see(s.pagePassword), problems{ErrAttempt, ErrNotOffered}},
-		{"POST", pathPassword, "Form: password", s.form(s.postPassword), problems{page.ErrForm, ErrAttempt, ErrNotOffered, ErrCredentials, ErrDisabled, ratelimit.ErrLimited}},
+		{"POST", pathPassword, "Form: password", s.form(s.postPassword), problems{page.ErrForm, ErrAttempt, ErrNotOffered, ErrCredentials, ErrDisabled, password.ErrChanged, ratelimit.ErrLimited}},
 		{"POST", pathNewPassword, "Form: another password in place of a temporary or weak one", s.form(s.postNewPassword), append(problems{page.ErrForm, ErrAttempt, password.ErrChanged}, password.Problems...)},
 		{"POST", pathAccount, "Form: one of the accounts of the browser", s.form(s.postAccount), problems{page.ErrForm, ErrAttempt}},
 		{"GET", pathLink, "Page: the link of a message", s.pageLink, problems{passwordless.ErrLinkSpent, ErrAttempt}},

@@ -60,7 +60,7 @@ func (s *Service) postPassword(w http.ResponseWriter, r *http.Request, v *visit,
 	if err != nil {
 		return err
 	}
-	uses, err := s.checkPassword(ctx, v, a.Identifier, u, r.PostFormValue("password"))
+	hash, uses, err := s.checkPassword(ctx, v, a.Identifier, u, r.PostFormValue("password"))
 	if err != nil {
 		if later := s.fail(ctx, v, a, u.ID, methodPassword, reasonOf(err)); later != nil {
 			return later
@@ -69,7 +69,7 @@ func (s *Service) postPassword(w http.ResponseWriter, r *http.Request, v *visit,
 	}
 	return s.finish(w, r, v, a, failed, func(tx *database.Tx) (proof, error) {
 		s.Limits.Reset(tx, v.by.Tenant, uses...)
-		return proof{u, methodPassword, amrOf(methodPassword)}, nil
+		return proof{u, methodPassword, amrOf(methodPassword)}, s.StillProves(ctx, tx, v.by.Tenant, u.ID, hash)
 	})
 }
 
@@ -107,7 +107,7 @@ func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant
 		return in, err
 	}
 	a := attempt{ApplicationID: app.ID, UserID: u.ID, Method: methodPassword}
-	uses, err := s.checkPassword(ctx, v, login, u, given)
+	hash, uses, err := s.checkPassword(ctx, v, login, u, given)
 	if err == nil && !u.IsActive {
 		err = ErrCredentials.Because("disabled")
 	}
@@ -121,7 +121,7 @@ func (s *Service) CheckPassword(ctx context.Context, by access.Actor, app tenant
 		case lacking.Second:
 			err = ErrSecondFactor
 		}
-		in = Checked{u, lacking.entry.session(a, s.DB.Now()), a.ways()}
+		in = Checked{u, lacking.entry.session(a, s.DB.Now()), a.ways(), hash}
 	}
 	if err != nil {
 		return Checked{}, errors.Join(err, s.fail(ctx, v, attempt{}, u.ID, methodPassword, reasonOf(err)))
@@ -141,43 +141,61 @@ type Checked struct {
 	User  user.User
 	Entry session.Entry
 	Ways  []string // of session.Session
+	Hash  string   // of the password, for StillProves
+}
+
+// StillProves returns password.ErrChanged if the password of a user is not the one any
+// more whose hash was proved: hashing takes a while, in which its owner may have taken it
+// away from an intruder. It holds what is raised as all of a user's sessions end: who ends
+// them comes before, and is seen here, or waits, and then ends what begins in tx.
+func (s *Service) StillProves(ctx context.Context, tx *database.Tx, tenant, user, hash string) error {
+	if err := s.Sessions.HoldFloor(ctx, tx, tenant, user); err != nil {
+		return err
+	}
+	now, _, err := password.Find(ctx, tx, tenant, user)
+	if err == nil && now != hash {
+		err = password.ErrChanged
+	}
+	return err
 }
 
 // checkPassword counts a try, verifies it, and gives an imported hash the form of
-// today. It returns what counted, for Reset.
-func (s *Service) checkPassword(ctx context.Context, v *visit, identifier string, u user.User, given string) ([]ratelimit.Use, error) {
+// today. It returns the hash, for StillProves, and what counted, for Reset.
+func (s *Service) checkPassword(ctx context.Context, v *visit, identifier string, u user.User, given string) (hash string, uses []ratelimit.Use, err error) {
 	account := u.ID
 	if account == "" {
 		account = "nobody " + identifier // what is not there is counted alike
 	}
-	uses := []ratelimit.Use{ratelimit.SignIn.For(ratelimit.Key(exactly(identifier), v.by.IP))}
+	uses = []ratelimit.Use{ratelimit.SignIn.For(ratelimit.Key(exactly(identifier), v.by.IP))}
 	known, err := knowsBrowser(ctx, s.DB, v.by.Tenant, u.ID, hashOf(v.browser))
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if !known {
 		uses = append(uses, ratelimit.Account.For(ratelimit.Key(account, "")))
 	}
 	if err := s.Limits.Take(ctx, v.by.Tenant, append(uses, ratelimit.SignInAddress.For(ratelimit.Key("", v.by.IP)))...); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	verdict, err := password.Verify(ctx, s.DB, s.Hasher, v.by.Tenant, u.ID, given)
 	if err == nil && !verdict.OK {
 		err = ErrCredentials.In("password")
 	}
+	hash = verdict.Hash
 	if err == nil && (verdict.Upgrade || verdict.Imported) {
-		err = s.takeIn(ctx, v, u, verdict, given)
+		hash, err = s.takeIn(ctx, v, u, verdict, given)
 	}
-	return uses, err
+	return hash, uses, err
 }
 
 // takeIn gives a password that was just proved the form of today, and holds one that
-// another system has taken against the rules of the tenant.
-func (s *Service) takeIn(ctx context.Context, v *visit, u user.User, verdict password.Verdict, given string) (err error) {
-	hash := verdict.Hash
+// another system has taken against the rules of the tenant. It returns the hash from then
+// on.
+func (s *Service) takeIn(ctx context.Context, v *visit, u user.User, verdict password.Verdict, given string) (hash string, err error) {
+	hash = verdict.Hash
 	if verdict.Upgrade {
 		if hash, err = s.Hasher.Hash(ctx, given); err != nil {
-			return err
+			return "", err
 		}
 	}
 	var found *problem.Problem
@@ -186,7 +204,8 @@ func (s *Service) takeIn(ctx context.Context, v *visit, u user.User, verdict pas
 	}
 	by := v.by
 	by.Name = "user:" + u.ID
-	return s.DB.Write(ctx, func(tx *database.Tx) error {
+	now := hash
+	err = s.DB.Write(ctx, func(tx *database.Tx) (err error) {
 		if verdict.Imported {
 			if err := password.Judge(ctx, tx, by, u.ID, verdict.Hash, found); err != nil {
 				return err
@@ -195,8 +214,21 @@ func (s *Service) takeIn(ctx context.Context, v *visit, u user.User, verdict pas
 		if !verdict.Upgrade {
 			return nil
 		}
-		return password.Upgrade(ctx, tx, by, u.ID, verdict.Hash, hash)
+		if err := password.Upgrade(ctx, tx, by, u.ID, verdict.Hash, hash); err != nil {
+			return err
+		}
+		now, _, err = password.Find(ctx, tx, by.Tenant, u.ID)
+		return err
 	})
+	if err != nil || now == hash {
+		return now, err
+	}
+	// Another sign-in has upgraded it, or its owner has changed it.
+	same, _, err := s.Hasher.Verify(ctx, now, given)
+	if err == nil && !same {
+		err = password.ErrChanged
+	}
+	return now, err
 }
 
 func (s *Service) newPasswordPage(v *visit, a attempt, due password.Due) *page.NewPassword {
