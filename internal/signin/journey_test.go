@@ -588,6 +588,53 @@ func TestProvedAttemptsEndWithWhatTookThemBack(t *testing.T) {
 	})
 }
 
+// Whoever has proved a temporary password, and waits, gets nowhere with it once an
+// administrator has set another one: not at the form for a new password, nor at a second
+// factor.
+func TestAProvedPasswordIsNoneOnceThereIsAnother(t *testing.T) {
+	for name, waits := range map[string]func(t *testing.T, b, intruder *bench, id string) func(){
+		"at a new password": func(t *testing.T, b, intruder *bench, id string) func() {
+			p := intruder.Submit(t, intruder.passwordPage(t, ann), "/signin/password", "password", "temporary one two")
+			return func() { intruder.Submit(t, p, "/signin/new-password", "password", "a phrase of the intruder") }
+		},
+		"at a second factor": func(t *testing.T, b, intruder *bench, id string) func() {
+			app := authenticator(t, b.World, id)
+			p := intruder.Submit(t, intruder.passwordPage(t, ann), "/signin/password", "password", "temporary one two")
+			return func() {
+				p = intruder.Submit(t, p, "/signin/second", "code", otp(b.World, app))
+				if _, there := p.Form("/signin/new-password"); there {
+					t.Error("it leads on to a new password")
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, b *bench) {
+				u := b.person(t, ann)
+				set := func(phrase string) {
+					hash, err := b.Hasher.Hash(t.Context(), phrase)
+					if err != nil {
+						t.Fatal(err)
+					}
+					b.Write(t, func(ctx context.Context, tx *database.Tx) error {
+						return password.Set(ctx, tx, access.System(b.Demo.ID), u.ID, hash, true)
+					})
+				}
+				set("temporary one two")
+				intruder := b.another()
+				goOn := waits(t, b, intruder, u.ID)
+				b.Clock.Advance(time.Second)
+				set("temporary three four")
+				goOn()
+				intruder.wantIn(t, false)
+				if hash, due, err := password.Find(t.Context(), b.DB, b.Demo.ID, u.ID); err != nil || hash == "" || due != password.Temporary {
+					t.Errorf("the password in force is due %q, %v", due, err)
+				}
+			})
+		})
+	}
+}
+
 // C1 3: who was in the account may have left a phone number there.
 func TestResetDistrustsThePhone(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
