@@ -206,5 +206,9 @@ func (db *DB) migrateSQLite(ctx context.Context, steps []migration) error {
 			return fmt.Errorf("migration %s: %w", m.name, err)
 		}
 	}
+	if err := db.Write(ctx, func(tx *Tx) error { return settleStatistics(ctx, tx) }); err != nil {
+		return err
+	}
+	db.lite.forgetReaders()
 	return nil
 }

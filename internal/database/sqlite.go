@@ -50,12 +50,21 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(), writer.Close())
 	}
-	readers := max(4, 2*runtime.NumCPU())
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	s := &sqlite{read: read, writer: writer, conn: conn, turn: make(chan struct{}, 1), writeStmts: map[string]*sql.Stmt{}}
 	s.turn <- struct{}{}
 	return s, nil
+}
+
+// readers is how many connections read.
+var readers = max(4, 2*runtime.NumCPU())
+
+// forgetReaders closes the connections that read and are idle: what they know of the
+// schema, and of its statistics, is of the time when they were opened.
+func (s *sqlite) forgetReaders() {
+	s.read.SetMaxIdleConns(0)
+	s.read.SetMaxIdleConns(readers)
 }
 
 var errClosed = errors.New("the database is closed")

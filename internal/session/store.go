@@ -190,7 +190,7 @@ func leaveGrants(ctx context.Context, tx *database.Tx, tenant, organization, use
 	rows, err = tx.Query(ctx, `
 		UPDATE grants SET ended_at = $4, end_reason = $5
 		WHERE tenant_id = $1 AND ended_at IS NULL AND NOT outlives AND session_id IN (
-			SELECT id FROM sessions WHERE tenant_id = $1 AND organization_id = $2 AND ended_at = $4 AND `+ofUser(user)+`)
+			SELECT id FROM sessions WHERE tenant_id = $1 AND organization_id = $2 AND organization_id <> '' AND ended_at = $4 AND `+ofUser(user)+`)
 		RETURNING id`, tenant, organization, user, tx.Millis(), reason)
 	hung, err := database.Collect(rows, err, "end grants of sessions", scanText)
 	return append(ended, hung...), err
