@@ -85,9 +85,7 @@ func (s *Service) enter(ctx context.Context, c call, checked signin.Checked, q r
 			return err
 		}
 		proof := session.Proof{AMR: []string{"pwd"}, ACR: signin.ACROneFactor, At: tx.Now, Ways: checked.Ways, Entry: into}
-		if err := s.SignIn.StillProves(ctx, tx, c.by.Tenant, id, checked.Hash); err != nil {
-			return err
-		}
+		password.Hold(tx, c.by.Tenant, id, checked.Hash)
 		in, _, err := s.Sessions.Start(ctx, tx, c.by, id, c.app.ID, proof, from, session.SessionLifetimes)
 		if err != nil {
 			return err

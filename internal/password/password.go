@@ -98,24 +98,55 @@ const (
 // Find returns the stored hash of a user, empty if there is no password, and why it has
 // to be changed, if so.
 func Find(ctx context.Context, db database.Reader, tenant, user string) (hash string, due Due, err error) {
-	hash, due, _, err = find(ctx, db, tenant, user)
-	return hash, due, err
+	p, err := find(ctx, db, tenant, user)
+	return p.hash, p.due, err
 }
 
-func find(ctx context.Context, db database.Reader, tenant, user string) (hash string, due Due, standing string, err error) {
+// FindProved is Find for a user who proved the password at a moment. It returns ErrChanged
+// if another was chosen since, or it is gone.
+func FindProved(ctx context.Context, db database.Reader, tenant, user string, at time.Time) (hash string, due Due, err error) {
+	p, err := find(ctx, db, tenant, user)
+	if err == nil && (p.hash == "" || p.changedAt > at.UnixMilli()) {
+		err = ErrChanged
+	}
+	return p.hash, p.due, err
+}
+
+// Hold ends the transaction with ErrChanged if the hash of a user's password is not the
+// one any more that a password was proved against: hashing takes a while, in which its
+// owner may have taken it away from an intruder. Whoever changes it comes before, and is seen here,
+// or waits until tx is over, and then ends what has begun in it.
+func Hold(tx *database.Tx, tenant, user, hash string) {
+	tx.Must(func(same int64, err error) error {
+		if err == nil && same == 0 {
+			return ErrChanged
+		}
+		return err
+	}, "UPDATE passwords SET hash = hash WHERE tenant_id = $1 AND user_id = $2 AND hash = $3", tenant, user, hash)
+}
+
+// stored is what there is of a password; without one its hash is empty.
+type stored struct {
+	hash, standing string
+	due            Due
+	changedAt      int64
+}
+
+func find(ctx context.Context, db database.Reader, tenant, user string) (p stored, err error) {
 	var temporary bool
-	err = db.QueryRow(ctx, "SELECT hash, temporary, standing FROM passwords WHERE tenant_id = $1 AND user_id = $2", tenant, user).Scan(&hash, &temporary, &standing)
+	err = db.QueryRow(ctx, "SELECT hash, temporary, standing, changed_at FROM passwords WHERE tenant_id = $1 AND user_id = $2", tenant, user).
+		Scan(&p.hash, &temporary, &p.standing, &p.changedAt)
 	switch {
 	case errors.Is(err, database.ErrNoRows):
-		return "", NotDue, "", nil
+		return stored{}, nil
 	case err != nil:
-		return "", NotDue, "", fmt.Errorf("find password: %w", err)
+		return stored{}, fmt.Errorf("find password: %w", err)
 	case temporary:
-		due = Temporary
-	case standing == weak:
-		due = Weak
+		p.due = Temporary
+	case p.standing == weak:
+		p.due = Weak
 	}
-	return hash, due, standing, nil
+	return p, nil
 }
 
 // ChangedAt returns when the password in force was chosen; the zero time if there is
@@ -156,10 +187,11 @@ type Verdict struct {
 // passhash.ErrBusy, and does not count tries: that is the caller's, with package
 // ratelimit, before it calls. It hashes, so it must not run in a transaction.
 func Verify(ctx context.Context, db database.Reader, hasher *passhash.Hasher, tenant, user, password string) (Verdict, error) {
-	hash, due, standing, err := find(ctx, db, tenant, user)
+	p, err := find(ctx, db, tenant, user)
 	if err != nil {
 		return Verdict{}, err
 	}
+	hash := p.hash
 	if hash == "" {
 		return Verdict{}, hasher.VerifyDummy(ctx, password)
 	}
@@ -168,7 +200,7 @@ func Verify(ctx context.Context, db database.Reader, hasher *passhash.Hasher, te
 		return Verdict{}, fmt.Errorf("verify password: %w", err)
 	}
 	if ok {
-		return Verdict{OK: true, Due: due, Imported: standing == imported, Upgrade: upgrade, Hash: hash}, nil
+		return Verdict{OK: true, Due: p.due, Imported: p.standing == imported, Upgrade: upgrade, Hash: hash}, nil
 	}
 	if !strings.HasPrefix(hash, "$argon2id$") {
 		// Most imported hashes are cheap. Without this, answering at once would tell

@@ -190,11 +190,19 @@ func refusal(l Limit, now, free time.Time) error {
 // Reset gives the uses of these limits back, in the transaction of the success that
 // earns it. Another process may refuse for one more second.
 func (l *Limiter) Reset(tx *database.Tx, tenant string, uses ...Use) {
-	for _, u := range uses {
-		s := u.subject(tenant)
-		deleteCount(tx, s)
-		tx.OnCommit(func() { l.refused.forget(s) })
+	if len(uses) == 0 {
+		return
 	}
+	subjects := make([]subject, len(uses))
+	for i, u := range uses {
+		subjects[i] = u.subject(tenant)
+	}
+	deleteCounts(tx, tenant, subjects)
+	tx.OnCommit(func() {
+		for _, s := range subjects {
+			l.refused.forget(s)
+		}
+	})
 }
 
 // Sweep removes counts that no longer matter. Run it every hour or so.

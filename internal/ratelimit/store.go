@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"strings"
 	"time"
 
 	"github.com/cardea-id/cardea/internal/database"
@@ -91,8 +92,14 @@ func findFree(ctx context.Context, r database.Reader, s subject, l Limit) (time.
 	return time.UnixMilli(at), nil
 }
 
-func deleteCount(tx *database.Tx, s subject) {
-	tx.Later(`DELETE FROM rate_limits WHERE tenant_id = $1 AND name = $2 AND key = $3`, s.tenant, s.limit, s.key[:])
+// deleteCounts removes what was counted of subjects of one tenant.
+func deleteCounts(tx *database.Tx, tenant string, subjects []subject) {
+	which, args := make([]string, len(subjects)), []any{tenant}
+	for i, s := range subjects {
+		args = append(args, s.limit, s.key[:])
+		which[i] = fmt.Sprintf("(name = $%d AND key = $%d)", len(args)-1, len(args))
+	}
+	tx.Later("DELETE FROM rate_limits WHERE tenant_id = $1 AND ("+strings.Join(which, " OR ")+")", args...)
 }
 
 // sweepCounts removes what has expired, of all tenants.

@@ -69,12 +69,6 @@ func checkFloor(ctx context.Context, tx *database.Tx, tenant, user string, since
 	return sessions, orUserGone(ErrNotFound, "check floor of sessions")(0, err)
 }
 
-// HoldFloor has whoever ends everything of a user wait until the transaction is over.
-func (s *Service) HoldFloor(ctx context.Context, tx *database.Tx, tenant, user string) error {
-	_, err := checkFloor(ctx, tx, tenant, user, tx.Now)
-	return err
-}
-
 // raiseFloor makes proofs void that were begun before now.
 func raiseFloor(ctx context.Context, tx *database.Tx, tenant, user string) error {
 	_, err := tx.Exec(ctx, `

@@ -46,6 +46,7 @@ type attempt struct {
 	handed  bool
 	expires time.Time
 	stored  proved // what the database says; the fields above may be ahead of it
+	chose   bool   // another password, in this transaction; not stored
 }
 
 // proved is what an attempt has shown: by whom, and how.

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cardea-id/cardea/internal/access"
 	"github.com/cardea-id/cardea/internal/database"
@@ -365,17 +364,11 @@ func (s *Service) postFinish(w http.ResponseWriter, r *http.Request, v *visit, a
 }
 
 // provedBefore is what an attempt has proved already. It proves nothing anew: what was
-// made void meanwhile stays so, and a password is proved no more once there is another.
+// made void meanwhile stays so.
 func (s *Service) provedBefore(ctx context.Context, tx *database.Tx, v *visit, a attempt) (proof, error) {
 	u, err := s.Users.Find(ctx, tx, access.System(v.by.Tenant), a.UserID)
 	if err == nil && !u.IsActive {
 		err = ErrDisabled
-	}
-	if err == nil && a.Method == methodPassword {
-		var changed time.Time
-		if changed, err = password.ChangedAt(ctx, tx, v.by.Tenant, u.ID); err == nil && changed.After(a.ProvedAt) {
-			err = ErrAttempt.Because("the password was changed since it was proved")
-		}
 	}
 	return proof{u, a.Method, amrOf(a.Method)}, err
 }

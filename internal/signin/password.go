@@ -69,7 +69,8 @@ func (s *Service) postPassword(w http.ResponseWriter, r *http.Request, v *visit,
 	}
 	return s.finish(w, r, v, a, failed, func(tx *database.Tx) (proof, error) {
 		s.Limits.Reset(tx, v.by.Tenant, uses...)
-		return proof{u, methodPassword, amrOf(methodPassword)}, s.StillProves(ctx, tx, v.by.Tenant, u.ID, hash)
+		password.Hold(tx, v.by.Tenant, u.ID, hash)
+		return proof{u, methodPassword, amrOf(methodPassword)}, nil
 	})
 }
 
@@ -141,26 +142,11 @@ type Checked struct {
 	User  user.User
 	Entry session.Entry
 	Ways  []string // of session.Session
-	Hash  string   // of the password, for StillProves
-}
-
-// StillProves returns password.ErrChanged if the password of a user is not the one any
-// more whose hash was proved: hashing takes a while, in which its owner may have taken it
-// away from an intruder. It holds what is raised as all of a user's sessions end: who ends
-// them comes before, and is seen here, or waits, and then ends what begins in tx.
-func (s *Service) StillProves(ctx context.Context, tx *database.Tx, tenant, user, hash string) error {
-	if err := s.Sessions.HoldFloor(ctx, tx, tenant, user); err != nil {
-		return err
-	}
-	now, _, err := password.Find(ctx, tx, tenant, user)
-	if err == nil && now != hash {
-		err = password.ErrChanged
-	}
-	return err
+	Hash  string   // of the password, for password.Hold
 }
 
 // checkPassword counts a try, verifies it, and gives an imported hash the form of
-// today. It returns the hash, for StillProves, and what counted, for Reset.
+// today. It returns the hash, for password.Hold, and what counted, for Reset.
 func (s *Service) checkPassword(ctx context.Context, v *visit, identifier string, u user.User, given string) (hash string, uses []ratelimit.Use, err error) {
 	account := u.ID
 	if account == "" {
@@ -257,9 +243,9 @@ func (s *Service) postNewPassword(w http.ResponseWriter, r *http.Request, v *vis
 	if lacking.Second {
 		return s.showSecond(w, r, v, a, u, lacking)
 	}
-	old, due, err := password.Find(ctx, s.DB, v.by.Tenant, u.ID)
+	old, due, err := password.FindProved(ctx, s.DB, v.by.Tenant, u.ID, a.ProvedAt)
 	if err != nil || due == password.NotDue {
-		return errors.Join(err, ErrAttempt)
+		return errors.Join(provedNoMore(err), ErrAttempt)
 	}
 	failed := func(err error) error {
 		p := s.newPasswordPage(v, a, due)
@@ -280,6 +266,7 @@ func (s *Service) postNewPassword(w http.ResponseWriter, r *http.Request, v *vis
 		if err == nil {
 			err = password.Change(ctx, tx, by, u.ID, old, hash)
 		}
+		a.chose = true
 		return a, p, err
 	})
 	if err != nil {

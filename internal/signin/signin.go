@@ -217,11 +217,9 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 	if err != nil {
 		return in, err
 	}
-	due := password.NotDue
-	if a.Method == methodPassword {
-		if _, due, err = password.Find(ctx, tx, v.by.Tenant, a.UserID); err != nil {
-			return in, err
-		}
+	due, err := dueOf(ctx, tx, v.by.Tenant, a)
+	if err != nil {
+		return in, err
 	}
 	_, held, err := s.heldSocial(ctx, tx, v, a)
 	if err != nil {
@@ -257,6 +255,28 @@ func (s *Service) advance(ctx context.Context, tx *database.Tx, v *visit, a atte
 		s.SSO.NoteSession(tx, by.Tenant, from.Connection, a.UserID, in.session.ID, from.There, in.session.ExpiresAt)
 	}
 	return in, audit.Append(tx, by, s.event(v, a, "signin.succeeded", audit.Success, ""))
+}
+
+// dueOf says why the password that an attempt was proved by has to be changed, if so. One
+// that was proved before is proved no more once there is another.
+func dueOf(ctx context.Context, tx *database.Tx, tenant string, a attempt) (due password.Due, err error) {
+	switch {
+	case a.Method != methodPassword:
+		return password.NotDue, nil
+	case a.chose || a.ProvedAt.Equal(tx.Now): // in this transaction, which holds the password
+		_, due, err = password.Find(ctx, tx, tenant, a.UserID)
+	default:
+		_, due, err = password.FindProved(ctx, tx, tenant, a.UserID, a.ProvedAt)
+	}
+	return due, provedNoMore(err)
+}
+
+// provedNoMore says of an attempt that its password is another by now.
+func provedNoMore(err error) error {
+	if errors.Is(err, password.ErrChanged) {
+		return ErrAttempt.Because("the password was changed since it was proved")
+	}
+	return err
 }
 
 // signedIn is how an attempt ends.
