@@ -302,7 +302,7 @@ func (sel *selection) seekClause() string {
 
 func (sel *selection) page(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) ([]User, error) {
 	if sel.isNamed != "" {
-		return sel.namedPage(ctx, engine, db, order, limit, offset)
+		return sel.namedPage(ctx, db, order, limit, offset)
 	}
 	if len(sel.needles) == 0 && offset > 0 { // skips in the index, and looks up only the page's users
 		ids := "(SELECT u.id AS id FROM users u WHERE " + sel.clause() + sel.limits(order, limit, offset) + ")"

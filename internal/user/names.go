@@ -17,29 +17,25 @@ import (
 // holds every name of every user who is not queued, and the names of those who are queued
 // are looked at one by one, so what is found is exact at any moment. A name that nobody
 // has any more costs an empty look-up until SweepNames removes it.
+//
+// SQLite has neither: it writes whole pages, and one for each name of those who are
+// imported together halved the rate of an import.
 
 // maxNames is how many whole names a part may stand for. Of more than that each match is
 // judged by the user's own row.
 const maxNames = 200
 
-// maxRead is how many names SQLite, which has no index of their parts, may read to find
-// those. Of a tenant with more of them each match is judged by the user's own row too.
-const maxRead = 10_000
-
 // withNames is the selection of a filter that asks for a part of one name: of the users
 // who have one of the whole names that the part is in. It is nil if the filter asks for
-// something else, or the names are too many.
+// something else, the names are too many, or the engine has no index of them.
 func (s *Service) withNames(ctx context.Context, db database.Reader, tenant string, f Filter) (*selection, error) {
 	field, part := "first_key", f.FirstName
 	if part == "" {
 		field, part = "last_key", f.LastName
 	}
 	part = fold(strings.TrimSpace(part))
-	if f.FirstName != "" && f.LastName != "" || f.Search != "" || part == "" || len(part) > maxName {
+	if s.DB.Engine() == database.SQLite || f.FirstName != "" && f.LastName != "" || f.Search != "" || part == "" || len(part) > maxName {
 		return nil, nil
-	}
-	if many, err := s.hasManyNames(ctx, db, tenant, field); many || err != nil {
-		return nil, err
 	}
 	names, err := s.namesLike(ctx, db, tenant, field, part)
 	if err != nil || len(names) > maxNames {
@@ -51,19 +47,6 @@ func (s *Service) withNames(ctx context.Context, db database.Reader, tenant stri
 	sel.nameField, sel.isNamed = "u."+field, sel.number("u."+field+" "+cond, arg)
 	sel.names = len(sel.args)
 	return sel, nil
-}
-
-// hasManyNames reports whether a tenant's names are more than SQLite may read.
-func (s *Service) hasManyNames(ctx context.Context, db database.Reader, tenant, field string) (bool, error) {
-	if s.DB.Engine() != database.SQLite {
-		return false, nil
-	}
-	var n int64
-	err := db.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM user_names WHERE tenant_id = $1 AND field = $2 LIMIT CAST($3 AS BIGINT)) AS known", tenant, field, int64(maxRead+1)).Scan(&n)
-	if err != nil {
-		return false, fmt.Errorf("weigh names: %w", err)
-	}
-	return n > maxRead, nil
 }
 
 // namesLike returns the whole names that part is in, and at least one more than maxNames
@@ -81,22 +64,21 @@ func (s *Service) namesLike(ctx context.Context, db database.Reader, tenant, fie
 
 // namedPage reads a page of the users of some whole names. Of each name the index has the
 // first ones at hand, as many as the page could take of it; which of them are on the page
-// is decided among their keys. On PostgreSQL those lead to the users, on SQLite, whose
-// indexes have it, the id.
-func (sel *selection) namedPage(ctx context.Context, engine string, db database.Reader, order string, limit, offset int) ([]User, error) {
+// is decided among their keys.
+func (sel *selection) namedPage(ctx context.Context, db database.Reader, order string, limit, offset int) ([]User, error) {
 	ofName := "SELECT u.login_key FROM users u WHERE " + sel.nameField + " = n.value AND " + sel.clause() + sel.limits(order, limit+offset, 0)
-	column, hits := "login_key", fmt.Sprintf("unnest(CAST($%d AS TEXT[])) AS n (value) CROSS JOIN LATERAL (%s) AS v", sel.names, ofName)
-	if engine == database.SQLite {
-		column, hits = "id", fmt.Sprintf("json_each($%d) AS n CROSS JOIN users v WHERE v.tenant_id = $1 AND v.login_key IN (%s)", sel.names, ofName)
-	}
-	keys := "(SELECT v." + column + " AS hit FROM " + hits + sel.limits(strings.Replace(order, "u.", "v.", 1), limit, offset) + ")"
-	return sel.read(ctx, db, keys+" AS v CROSS JOIN users u WHERE u.tenant_id = $1 AND u."+column+" = v.hit ORDER BY "+order)
+	hits := fmt.Sprintf("unnest(CAST($%d AS TEXT[])) AS n (value) CROSS JOIN LATERAL (%s) AS v", sel.names, ofName)
+	keys := "(SELECT v.login_key AS hit FROM " + hits + sel.limits(strings.Replace(order, "u.", "v.", 1), limit, offset) + ")"
+	return sel.read(ctx, db, keys+" AS v CROSS JOIN users u WHERE u.tenant_id = $1 AND u.login_key = v.hit ORDER BY "+order)
 }
 
 // noteNames writes the names of the users whose id matches cond into the dictionary, in
 // the order of its key, so that indexers at the same time do not lock each other up. The
 // first of args is the tenant.
 func noteNames(ctx context.Context, tx *database.Tx, cond string, args ...any) error {
+	if tx.Engine() == database.SQLite {
+		return nil
+	}
 	of := "FROM users u WHERE u.tenant_id = $1 AND u.id " + cond
 	_, err := tx.Exec(ctx, `
 		INSERT INTO user_names (tenant_id, field, name)
@@ -117,6 +99,9 @@ const sweepBatch = 500
 // SweepNames removes the names that nobody has any more, in all tenants, so that nothing
 // is left of who was deleted. It is housekeeping: lists are right whether it ran or not.
 func SweepNames(ctx context.Context, db *database.DB) error {
+	if db.Engine() == database.SQLite {
+		return nil
+	}
 	var at knownName
 	for {
 		rows, err := db.Query(ctx, `
@@ -150,13 +135,11 @@ func SweepNames(ctx context.Context, db *database.DB) error {
 }
 
 // forgetNames removes those of some names that nobody has. Meanwhile no indexer may find
-// one of them there, leave it at that and take its user off the queue: on PostgreSQL they
-// wait for the lock, and what they did before it is seen by the statement behind it.
+// one of them there, leave it at that and take its user off the queue: they wait for the
+// lock, and what they did before it is seen by the statement behind it.
 func forgetNames(ctx context.Context, tx *database.Tx, of knownName, names []string) error {
-	if tx.Engine() == database.PostgreSQL {
-		if _, err := tx.Exec(ctx, "LOCK TABLE user_names IN SHARE ROW EXCLUSIVE MODE"); err != nil {
-			return fmt.Errorf("lock names: %w", err)
-		}
+	if _, err := tx.Exec(ctx, "LOCK TABLE user_names IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+		return fmt.Errorf("lock names: %w", err)
 	}
 	cond, arg := tx.Among("$3", names)
 	if _, err := tx.Exec(ctx, "DELETE FROM user_names WHERE tenant_id = $1 AND field = $2 AND name "+cond+
