@@ -59,8 +59,8 @@ func (sel *selection) isSparse(ctx context.Context, engine string, db database.R
 }
 
 // hits is the FROM of the users that the index and the queue name, of those with some
-// whole names, or of all users where no part of three characters is asked for. The join order is written down,
-// because SQLite would rather walk all users in list order.
+// whole names, or of all users where no part of three characters is asked for. The join
+// order is written down, because SQLite would rather walk all users in list order.
 func (sel *selection) hits(engine string) string {
 	if sel.isNamed != "" {
 		return "users u WHERE " + sel.isNamed + " AND "
